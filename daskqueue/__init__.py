@@ -1,0 +1,22 @@
+"""A persistent distributed task queue built on Dask actors."""
+
+from daskqueue.consumer import ConsumerBaseClass, DummyConsumer, GeneralConsumer
+from daskqueue.consumer_pool import ConsumerPool
+from daskqueue.job import Job
+from daskqueue.message import Call, Durability, Message, call
+from daskqueue.pool import QueuePool
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Call",
+    "ConsumerBaseClass",
+    "ConsumerPool",
+    "DummyConsumer",
+    "Durability",
+    "GeneralConsumer",
+    "Job",
+    "Message",
+    "QueuePool",
+    "call",
+]

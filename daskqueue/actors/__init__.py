@@ -1,0 +1,1 @@
+"""Queues and consumers as Dask actors, and the one caller through which actors are called."""

@@ -1,0 +1,254 @@
+"""A consumer on a worker: fetches slices, feeds its threads, acks what is finished."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from distributed import get_worker
+
+from daskqueue.actors.caller import ActorRef, Caller
+from daskqueue.actors.directory import Directory
+from daskqueue.actors.door import Door, worker_loop
+from daskqueue.actors.pace import Pace
+from daskqueue.actors.queue import Settlement, consumer_id
+from daskqueue.actors.report import settlements_of
+from daskqueue.actors.runner import Runner, Work
+from daskqueue.actors.source import Source
+from daskqueue.errors import QueueLostError, StorageError
+
+if TYPE_CHECKING:
+    from distributed import Worker
+
+    from daskqueue.consumer import ConsumerBaseClass
+
+logger = logging.getLogger(__name__)
+
+# Finished work is acked at the latest after this time, also in the middle of a slice.
+ACK_SECONDS = 0.05
+LEASE_BYTES = 4 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class ConsumerSpec:
+    """All that a worker needs to run one consumer.
+
+    Args:
+        name: shown in ``results()`` and in the pool's repr.
+        pool_id: the consumer pool's id; results are kept under it.
+        queue_pool_id: whose queues it reads.
+        queues: where they are, home first.
+        homes: how many of the first queues are its own; the others it helps out.
+        consumer_class: what it does with each message.
+        batch_size: the most messages of one lease.
+        threads: how many tasks run at the same time.
+        early_ack: ack messages before they run.
+        lease_seconds: how long a message stays a silent consumer's.
+    """
+
+    name: str
+    pool_id: str
+    queue_pool_id: str
+    queues: tuple[tuple[int, ActorRef], ...]
+    homes: int
+    consumer_class: type[ConsumerBaseClass]
+    batch_size: int
+    threads: int
+    early_ack: bool
+    lease_seconds: float
+
+
+def open_actor(spec: ConsumerSpec) -> Door:
+    """Make a consumer's actor; runs on the worker."""
+    loop = worker_loop()
+    return Door(ConsumerService(spec, get_worker(), loop), loop)
+
+
+class ConsumerService:
+    """The verbs of one consumer, as its actor offers them."""
+
+    def __init__(self, spec: ConsumerSpec, worker: Worker, loop: asyncio.AbstractEventLoop) -> None:
+        self._spec = spec
+        self._worker = worker
+        self._loop = loop
+        self._id = consumer_id(spec.name, worker.address)
+        self._wake = asyncio.Event()
+        self._sources = [
+            Source(
+                Caller.of_worker(worker),
+                Directory(worker),
+                spec.queue_pool_id,
+                index,
+                ref,
+                home=position < spec.homes,
+                on_work=self._wake.set,
+            )
+            for position, (index, ref) in enumerate(spec.queues)
+        ]
+        self._handler: ConsumerBaseClass = spec.consumer_class()
+        self._runner: Runner | None = None
+        self._pace = Pace(spec.batch_size, spec.threads)
+        self._works: list[Work] = []
+        self._received = 0
+        self._starting: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+        self._stopping = False
+
+    async def start(self) -> None:
+        """Begin to consume; returns when every queue has answered. A second call does nothing.
+
+        Raises:
+            QueueLostError: a queue does not answer.
+            Exception: what ``setup`` of the consumer class raised.
+        """
+        if self._starting is None or (self._starting.done() and self._starting.exception() is not None):
+            self._starting = self._loop.create_task(self._start())
+        await asyncio.shield(self._starting)
+
+    async def status(self) -> dict[str, Any]:
+        """Return how many messages were received, and how many of them are not finished."""
+        return {"received": self._received, "pending": self._held, "running": self._runner is not None}
+
+    async def stop(self, seconds: float) -> bool:
+        """Fetch nothing more, finish what runs within *seconds*, give back the rest.
+
+        Returns:
+            Whether everything that ran was finished.
+        """
+        if self._stopping or self._runner is None:
+            self._stopping = True
+            return True
+        self._stopping = True
+        self._runner.stop()
+        finished = await self._runner.wait_stopped(seconds)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.wait(self._tasks)
+        for source in self._sources:
+            source.close()
+        await self._say_good_bye()
+        return finished
+
+    async def close(self) -> None:
+        """Stop at once; the service's actor is gone."""
+        await self.stop(0.0)
+
+    # Inside
+
+    @property
+    def _held(self) -> int:
+        return sum(work.unfinished for work in self._works)
+
+    async def _start(self) -> None:
+        await asyncio.gather(*(source.ping() for source in self._sources))
+        await asyncio.to_thread(self._handler.setup)
+        self._runner = Runner(self._handler, self._spec.threads, self._loop, self._progressed)
+        self._runner.start()
+        self._tasks = [self._loop.create_task(self._run()), self._loop.create_task(self._renew())]
+
+    def _progressed(self) -> None:
+        """Called on the task threads."""
+        self._loop.call_soon_threadsafe(self._wake.set)
+
+    async def _run(self) -> None:
+        while True:
+            self._collect()
+            try:
+                fetched = await self._exchange_with_all()
+            except StorageError as error:
+                logger.warning("%s: a queue refuses: %s", self._spec.name, error)
+                fetched = False
+                await asyncio.sleep(1.0)
+            if not fetched:
+                await self._rest()
+
+    async def _rest(self) -> None:
+        """Wait until a slice ends, a queue has work, or it is time to ack what is finished."""
+        try:
+            async with asyncio.timeout(ACK_SECONDS if self._works else None):
+                await self._wake.wait()
+        except TimeoutError:
+            pass
+        self._wake.clear()
+
+    def _collect(self) -> None:
+        for work in self._works:
+            for part in work.cuts():
+                self._sources[work.source].outbox.extend(settlements_of(part, late=self._spec.early_ack))
+            self._pace.learn(work)
+        self._works = [work for work in self._works if work.unfinished]
+
+    async def _exchange_with_all(self) -> bool:
+        """Send what is finished, and fetch from the first queue that has something; return whether one had."""
+        want = self._pace.want(self._held)
+        fetched = False
+        for position, source in enumerate(self._sources):
+            if want and source.may_have_work and not source.lost:
+                fetched = await self._exchange(position, source, want)
+                want = 0 if fetched else want
+            elif source.outbox and not source.lost:
+                await self._exchange(position, source, 0)
+        if want and not fetched:
+            for source in self._sources:
+                source.park()
+        return fetched
+
+    async def _exchange(self, position: int, source: Source, want: int) -> bool:
+        outbox, source.outbox = source.outbox, []
+        try:
+            reply = await source.call(
+                "exchange",
+                self._id,
+                self._spec.pool_id,
+                [tuple(settlement) for settlement in outbox],
+                source.request,
+                want,
+                LEASE_BYTES,
+                self._spec.early_ack,
+            )
+        except (QueueLostError, StorageError) as error:
+            # What is sent again counts once: acks by their receipt, the lease by its request.
+            source.outbox = outbox + source.outbox
+            if isinstance(error, StorageError):
+                raise
+            source.look_for_it()
+            return False
+        source.request += 1
+        if reply is None:
+            source.may_have_work = source.may_have_work and not want
+            return False
+        self._take(position, source, reply)
+        return True
+
+    def _take(self, position: int, source: Source, reply: tuple[int, int, Sequence[Any]]) -> None:
+        lease, epoch, slices = reply
+        assert self._runner is not None
+        for first, count, data in slices:
+            work = Work(position, (lease, epoch), source.base_id, first, count, data)
+            self._received += count
+            self._works.append(work)
+            self._runner.feed(work)
+
+    async def _renew(self) -> None:
+        """Prolong the leases of work in hand, whatever the task threads are doing."""
+        while True:
+            await asyncio.sleep(self._spec.lease_seconds / 3)
+            for position, source in enumerate(self._sources):
+                leases = sorted({work.receipt[0] for work in self._works if work.source == position})
+                if leases and not source.lost:
+                    try:
+                        await source.call("extend", self._id, leases)
+                    except QueueLostError:
+                        source.look_for_it()
+
+    async def _say_good_bye(self) -> None:
+        self._collect()
+        for work in self._works:
+            left = (work.first + work.taken, work.first + work.count)
+            self._sources[work.source].outbox.append(Settlement(*work.receipt, released=[left]))
+        for position, source in enumerate(self._sources):
+            if source.outbox and not source.lost:
+                await self._exchange(position, source, 0)

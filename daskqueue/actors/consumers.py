@@ -1,0 +1,184 @@
+"""The consumers of a pool as their client sees them: made, started, replaced when they are lost."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from distributed import Future
+
+from daskqueue.actors.caller import DEADLINE_SECONDS, ActorRef, Caller
+from daskqueue.actors.consumer import ConsumerSpec, open_actor
+from daskqueue.actors.queues import CREATE_SECONDS, WATCH_SECONDS
+from daskqueue.clock import new_name
+from daskqueue.errors import DaskQueueError, QueueLostError
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+    from daskqueue.actors.queues import Queues
+    from daskqueue.consumer import ConsumerBaseClass
+
+logger = logging.getLogger(__name__)
+
+STOP_SECONDS = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class CrewSpec:
+    """What the consumers of one pool have in common; see ``ConsumerSpec``."""
+
+    pool_id: str
+    count: int
+    consumer_class: type[ConsumerBaseClass]
+    batch_size: int
+    threads: int
+    early_ack: bool
+
+
+class Consumers:
+    """Makes and calls the consumers of one pool. All methods run on the client's event loop."""
+
+    def __init__(self, client: Client, queues: Queues, spec: CrewSpec) -> None:
+        self._client = client
+        self._queues = queues
+        self._spec = spec
+        self._caller = Caller.of_client(client)
+        self._refs: dict[str, ActorRef] = {}
+        self._futures: dict[str, Future] = {}
+        self._watch: asyncio.Task[None] | None = None
+        self.running = False
+        self.was_started = False
+
+    @property
+    def names(self) -> list[str]:
+        """The consumers' names, which are also their keys in ``results()``."""
+        return [f"{self._spec.consumer_class.__name__}-{index}" for index in range(self._spec.count)]
+
+    async def make(self) -> None:
+        """Make those consumers that are not there, beside the queues first."""
+        placed = await self._placement()
+        missing = [index for index, name in enumerate(self.names) if name not in self._refs]
+        await asyncio.gather(*(self._make(index, placed[index]) for index in missing))
+
+    async def start(self) -> None:
+        """Start the consumers; returns when all of them consume. Does nothing when they do already."""
+        if self.running:
+            return
+        await self.make()
+        await asyncio.gather(*(self._start(name) for name in self.names))
+        self.running = self.was_started = True
+        self._watch = asyncio.get_running_loop().create_task(self._keep())
+
+    async def stop(self, seconds: float = STOP_SECONDS) -> None:
+        """Stop the consumers; what runs is finished, what was only fetched is given back."""
+        self.running = False
+        if self._watch is not None:
+            self._watch.cancel()
+            self._watch = None
+        await asyncio.gather(*(self._stop(name, seconds) for name in self.names))
+
+    async def statuses(self) -> dict[str, dict[str, Any] | None]:
+        """Return what each consumer says of itself, None for one that does not answer."""
+        return dict(zip(self.names, await asyncio.gather(*map(self._status, self.names)), strict=True))
+
+    def forget(self) -> None:
+        """Let go of all consumers, so that the next start makes new ones."""
+        for future in self._futures.values():
+            future.release()
+        self._futures.clear()
+        self._refs.clear()
+
+    def close(self) -> None:
+        """Let go of all consumers for good."""
+        if self._watch is not None:
+            self._watch.cancel()
+        self.forget()
+
+    # Inside
+
+    async def _keep(self) -> None:
+        """Replace consumers whose worker was lost."""
+        while True:
+            await asyncio.sleep(WATCH_SECONDS)
+            for name, future in list(self._futures.items()):
+                if future.status not in ("pending", "finished"):
+                    with contextlib.suppress(DaskQueueError, OSError):
+                        await self._replace(name)
+
+    async def _replace(self, name: str) -> None:
+        logger.info("%s was lost with its worker: starting it on another", name)
+        placed = await self._placement()
+        index = self.names.index(name)
+        await self._make(index, placed[index])
+        await self._start(name)
+
+    async def _placement(self) -> list[str]:
+        """Return a worker for each consumer: beside its home queue, then where the fewest are."""
+        workers: list[str] = sorted(await self._client.scheduler.ncores(workers=None))
+        if not workers:
+            raise QueueLostError("the cluster has no workers")
+        load = dict.fromkeys(workers, 0)
+        homes = [ref.address for _, ref in self._queues.refs]
+        placed = []
+        for index in range(self._spec.count):
+            fewest = min(workers, key=lambda address: load[address])
+            address = homes[index] if index < len(homes) and homes[index] in load else fewest
+            load[address] += 1
+            placed.append(address)
+        return placed
+
+    async def _make(self, index: int, address: str) -> None:
+        name = self.names[index]
+        spec = self._consumer_spec(index)
+        key = f"{name}-{self._spec.pool_id[:8]}-{new_name()[:8]}"
+        future = self._client.submit(
+            open_actor, spec, key=key, workers=[address], actor=True, pure=False, priority=100
+        )
+        try:
+            async with asyncio.timeout(CREATE_SECONDS):
+                actor = await future
+        except (TimeoutError, RuntimeError) as error:
+            raise QueueLostError(f"worker {address} did not make {name}: {error!r}") from error
+        self._refs[name] = ActorRef(key, actor._address)  # noqa: SLF001  where Dask put it
+        self._futures[name] = future
+
+    def _consumer_spec(self, index: int) -> ConsumerSpec:
+        spec, queues = self._spec, self._queues.refs
+        count = len(queues)
+        own = list(range(index % count, count, spec.count)) if index < count else [index % count]
+        others = [(index + step) % count for step in range(count) if (index + step) % count not in own]
+        return ConsumerSpec(
+            name=self.names[index],
+            pool_id=spec.pool_id,
+            queue_pool_id=self._queues.spec.pool_id,
+            queues=tuple(queues[number] for number in own + others),
+            homes=len(own),
+            consumer_class=spec.consumer_class,
+            batch_size=spec.batch_size,
+            threads=spec.threads,
+            early_ack=spec.early_ack,
+            lease_seconds=self._queues.spec.settings.lease_seconds,
+        )
+
+    async def _start(self, name: str) -> None:
+        await self._caller.call(self._refs[name], "start", deadline=CREATE_SECONDS)
+
+    async def _stop(self, name: str, seconds: float) -> None:
+        if name in self._refs:
+            with contextlib.suppress(DaskQueueError):
+                await self._caller.call(
+                    self._refs[name], "stop", seconds, deadline=seconds + 2 * DEADLINE_SECONDS
+                )
+
+    async def _status(self, name: str) -> dict[str, Any] | None:
+        if name not in self._refs:
+            return None
+        try:
+            status: dict[str, Any] = await self._caller.call(self._refs[name], "status")
+        except DaskQueueError:
+            return None
+        return status

@@ -1,0 +1,47 @@
+"""What Dask holds of a queue or a consumer: a door that closes the service behind it when Dask lets go."""
+
+from __future__ import annotations
+
+import asyncio
+import weakref
+from collections.abc import Coroutine
+from typing import Any, Protocol
+
+from distributed import get_worker
+
+
+class Service(Protocol):
+    """Something that runs on a worker's event loop until it is closed."""
+
+    def close(self) -> Coroutine[Any, Any, None]:
+        """Stop, and give up what is held."""
+        ...
+
+
+class Door:
+    """An actor whose methods are those of its service.
+
+    Dask deletes an actor without a word when its last handle is dropped. The service's own tasks would keep
+    it alive for ever if it were the actor itself; this object has no other owner than Dask, so that its end
+    is the service's.
+    """
+
+    def __init__(self, service: Service, loop: asyncio.AbstractEventLoop) -> None:
+        self._service = service
+        weakref.finalize(self, _close_soon, service, loop)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return getattr(self._service, name)
+
+
+def worker_loop() -> asyncio.AbstractEventLoop:
+    """Return the event loop of the worker that runs this code, whichever thread asks."""
+    loop: asyncio.AbstractEventLoop = get_worker().loop.asyncio_loop
+    return loop
+
+
+def _close_soon(service: Service, loop: asyncio.AbstractEventLoop) -> None:
+    if not loop.is_closed():
+        loop.call_soon_threadsafe(lambda: loop.create_task(service.close()))

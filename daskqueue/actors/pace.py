@@ -1,0 +1,44 @@
+"""How much a consumer takes at a time."""
+
+from __future__ import annotations
+
+from daskqueue.actors.runner import Work
+
+# A slice should keep its consumer busy about this long: long enough to hide a call to the queue, short enough
+# that slow messages are shared out among the consumers.
+SLICE_SECONDS = 0.1
+FIRST_SLICE = 10
+# What is known of older tasks counts half as much as the newest slice.
+_NEWEST = 0.5
+
+
+class Pace:
+    """Sizes leases by how long tasks take: up to *batch_size* quick ones, one slow one for each thread."""
+
+    def __init__(self, batch_size: int, threads: int) -> None:
+        self._batch_size = batch_size
+        self._threads = threads
+        self._task_seconds: float | None = None
+
+    def learn(self, work: Work) -> None:
+        """Take into account how long a slice has taken so far."""
+        if work.watch is None:
+            return
+        seconds = work.watch.seconds * self._threads / max(work.taken, 1)
+        if work.taken == 0 and seconds < SLICE_SECONDS:
+            return
+        known = self._task_seconds
+        self._task_seconds = seconds if known is None else known + _NEWEST * (seconds - known)
+
+    def want(self, held: int) -> int:
+        """Return how many messages to lease now, *held* being in hand and not finished."""
+        size = self._slice()
+        if self._task_seconds is not None and self._task_seconds > SLICE_SECONDS:
+            return max(self._threads - held, 0)
+        return size if held <= size else 0
+
+    def _slice(self) -> int:
+        if self._task_seconds is None:
+            return min(max(FIRST_SLICE, self._threads), self._batch_size)
+        fitting = int(SLICE_SECONDS * self._threads / max(self._task_seconds, 1e-9))
+        return min(max(fitting, self._threads), self._batch_size)

@@ -1,0 +1,91 @@
+"""Long polls: calls that only wait, and own nothing while they do."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+
+# Work that one woken consumer leaves over wakes the next one after this time.
+NEXT_WAKE_SECONDS = 0.02
+
+
+class ParkingLot:
+    """Consumers that wait for work. One is woken at once, the next if work is left a little later.
+
+    Waking all of them for a single message would make every idle consumer call in vain.
+
+    Args:
+        work_left: returns whether something is ready to be leased.
+    """
+
+    def __init__(self, work_left: Callable[[], bool]) -> None:
+        self._work_left = work_left
+        self._at_home: deque[asyncio.Future[bool]] = deque()
+        self._visiting: deque[asyncio.Future[bool]] = deque()
+        self._timer: asyncio.TimerHandle | None = None
+
+    async def wait_for_work(self, *, home: bool, seconds: float) -> bool:
+        """Return True when there is work, False after *seconds* without any."""
+        if self._work_left():
+            return True
+        waiter: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        (self._at_home if home else self._visiting).append(waiter)
+        timer = asyncio.get_running_loop().call_later(seconds, _answer, waiter, False)
+        try:
+            return await waiter
+        finally:
+            timer.cancel()
+
+    def wake(self) -> None:
+        """Tell one waiting consumer that there is work; called whenever there may be."""
+        if self._timer is None and self._work_left():
+            self._wake_one()
+
+    def close(self) -> None:
+        """Send everybody away."""
+        if self._timer is not None:
+            self._timer.cancel()
+        for waiter in (*self._at_home, *self._visiting):
+            _answer(waiter, False)
+
+    def _wake_one(self) -> None:
+        self._timer = None
+        for waiters in (self._at_home, self._visiting):
+            while waiters:
+                if _answer(waiters.popleft(), True):
+                    loop = asyncio.get_running_loop()
+                    self._timer = loop.call_later(NEXT_WAKE_SECONDS, self._wake_next)
+                    return
+
+    def _wake_next(self) -> None:
+        self._timer = None
+        if self._work_left():
+            self._wake_one()
+
+
+class Bell:
+    """Wakes everybody who waits for the next ring."""
+
+    def __init__(self) -> None:
+        self._next: asyncio.Future[None] | None = None
+
+    def ring(self) -> None:
+        """Wake all who wait now."""
+        if self._next is not None and not self._next.done():
+            self._next.set_result(None)
+        self._next = None
+
+    async def wait(self, seconds: float) -> bool:
+        """Return True at the next ring, False if there was none for *seconds*."""
+        if self._next is None:
+            self._next = asyncio.get_running_loop().create_future()
+        done, _ = await asyncio.wait([self._next], timeout=max(seconds, 0))
+        return bool(done)
+
+
+def _answer(waiter: asyncio.Future[bool], answer: bool) -> bool:
+    if waiter.done():
+        return False
+    waiter.set_result(answer)
+    return True

@@ -1,0 +1,119 @@
+"""``pool.json``: which pool a folder belongs to, and how many queues it has."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from daskqueue.clock import new_name
+from daskqueue.errors import FolderError, FormatError
+from daskqueue.storage.fs import FileSystem, LocalFileSystem
+
+FORMAT_VERSION = 1
+_NAME = "pool.json"
+
+
+class PoolRecord(NamedTuple):
+    """What ``pool.json`` says."""
+
+    pool_id: str
+    name: str
+    n_queues: int
+
+
+def queue_folder(dirpath: str, name: str, index: int) -> Path:
+    """Return the folder of one queue of a pool."""
+    return Path(dirpath) / f"{name}-queue-{index}"
+
+
+def claim(dirpath: str, name: str, n_queues: int, fs: FileSystem | None = None) -> PoolRecord:
+    """Return the record of the pool in *dirpath*, after writing it if the folder is new.
+
+    Raises:
+        FolderError: the folder cannot be written, belongs to a pool of another name, has more queues than
+            are asked for, or holds queue folders without a record.
+        FormatError: written by a newer version.
+    """
+    fs = fs or LocalFileSystem()
+    folder = Path(dirpath)
+    try:
+        if not fs.exists(folder):
+            fs.make_folder(folder)
+        record = read(dirpath, fs)
+        if record is None:
+            _refuse_foreign(fs, folder, name)
+            return _write(fs, folder, PoolRecord(new_name(), name, n_queues))
+        if record.name != name:
+            raise FolderError(
+                f"{folder} belongs to the pool {record.name!r}; open it with name={record.name!r}, "
+                f"or give {name!r} a folder of its own"
+            )
+        if record.n_queues > n_queues:
+            raise FolderError(
+                f"{folder} has {record.n_queues} queues; opening {n_queues} would leave messages behind: "
+                f"use n_queues={record.n_queues}"
+            )
+        return (
+            record if record.n_queues == n_queues else _write(fs, folder, record._replace(n_queues=n_queues))
+        )
+    except FolderError:
+        raise
+    except OSError as error:
+        raise FolderError(f"{folder} cannot be used: {error}") from error
+
+
+def read(dirpath: str, fs: FileSystem | None = None) -> PoolRecord | None:
+    """Return the record of the pool in *dirpath*, None if there is none.
+
+    Raises:
+        FolderError: the record is damaged.
+        FormatError: written by a newer version.
+    """
+    fs = fs or LocalFileSystem()
+    path = Path(dirpath) / _NAME
+    if not fs.exists(path):
+        return None
+    handle = fs.open(path)
+    try:
+        content = fs.read(handle, 0, fs.size(handle))
+    finally:
+        fs.close(handle)
+    try:
+        fields: dict[str, Any] = json.loads(content)
+        version, record = fields["format"], PoolRecord(fields["pool"], fields["name"], fields["queues"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise FolderError(f"{path} is damaged: {error!r}") from error
+    if version > FORMAT_VERSION:
+        raise FormatError(
+            f"{path} has format {version}; this version knows {FORMAT_VERSION}: upgrade daskqueue"
+        )
+    return record
+
+
+def _refuse_foreign(fs: FileSystem, folder: Path, name: str) -> None:
+    strangers = [entry for entry in fs.names(folder) if entry.startswith(f"{name}-queue-")]
+    if strangers:
+        raise FolderError(
+            f"{folder} holds {', '.join(sorted(strangers))} but no {_NAME}: it was not made by this "
+            "version of daskqueue; choose another dirpath"
+        )
+
+
+def _write(fs: FileSystem, folder: Path, record: PoolRecord) -> PoolRecord:
+    fields = {
+        "format": FORMAT_VERSION,
+        "pool": record.pool_id,
+        "name": record.name,
+        "queues": record.n_queues,
+    }
+    temporary = folder / f".{_NAME}.{new_name()}"
+    handle = fs.create(temporary)
+    try:
+        fs.write(handle, [json.dumps(fields, indent=2).encode()])
+        fs.sync(handle)
+    finally:
+        fs.close(handle)
+    fs.rename(temporary, folder / _NAME)
+    fs.sync_folder(folder)
+    return record

@@ -1,0 +1,146 @@
+"""Record batches on their way from a client to its queues."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections import deque
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, NamedTuple
+
+from daskqueue.clock import Clock, new_id
+from daskqueue.errors import QueueFullError
+
+if TYPE_CHECKING:
+    from daskqueue.actors.caller import ActorRef
+    from daskqueue.actors.queues import Queues
+
+logger = logging.getLogger(__name__)
+
+MAX_CALLS_IN_FLIGHT = 2
+CALL_BYTES = 1 << 20
+CALL_BATCHES = 256
+# How long one call waits for room in a full queue before it is made again.
+ROOM_SECONDS = 5.0
+LOST_SECONDS = 60.0
+
+
+class Placed(NamedTuple):
+    """Where a record batch was put: the queue, its incarnation, the sequence of the first message."""
+
+    queue: int
+    incarnation: int
+    first: int
+
+
+class _Put(NamedTuple):
+    number: int
+    data: bytes
+    retries: int
+    delay: float
+    give_up_at: float | None
+    placed: Future[Placed]
+
+
+class Lane:
+    """The puts of one client for one queue: two calls in flight at most, later puts share the next call.
+
+    Args:
+        queues: calls the queue.
+        index: its number.
+        loop: the client's event loop.
+    """
+
+    def __init__(self, queues: Queues, index: int, loop: asyncio.AbstractEventLoop) -> None:
+        self._queues = queues
+        self._index = index
+        self._loop = loop
+        self._producer = new_id()
+        self._number = 0
+        self._lock = threading.Lock()
+        self._waiting: deque[_Put] = deque()
+        self._in_flight = 0
+        self._woken = False
+        self._clock = Clock()
+
+    def put(self, data: bytes, retries: int, delay: float, timeout: float | None) -> Future[Placed]:
+        """Send a record batch; callable from any thread.
+
+        Args:
+            data: the record batch.
+            retries: how often its messages are run again when they raise.
+            delay: seconds they are held back.
+            timeout: seconds to wait for room in a full queue, None for as long as it takes.
+
+        Returns:
+            A future of where it was put, done when it is as durable as the queue's policy says.
+        """
+        placed: Future[Placed] = Future()
+        give_up_at = None if timeout is None else self._clock.now() + timeout
+        with self._lock:
+            self._waiting.append(_Put(self._number, data, retries, delay, give_up_at, placed))
+            self._number += 1
+            wake, self._woken = not self._woken, True
+        if wake:
+            self._loop.call_soon_threadsafe(self._pump)
+        return placed
+
+    def _pump(self) -> None:
+        with self._lock:
+            self._woken = False
+        while self._waiting and self._in_flight < MAX_CALLS_IN_FLIGHT:
+            self._in_flight += 1
+            task = self._loop.create_task(self._send(self._next_call()))
+            task.add_done_callback(self._sent)
+
+    def _sent(self, _: asyncio.Task[None]) -> None:
+        self._in_flight -= 1
+        self._pump()
+
+    def _next_call(self) -> list[_Put]:
+        """Take what fits one call: puts with the same options, in order."""
+        puts = [self._waiting.popleft()]
+        size = len(puts[0].data)
+        while self._waiting and len(puts) < CALL_BATCHES:
+            following = self._waiting[0]
+            size += len(following.data)
+            if size > CALL_BYTES or following[2:4] != puts[0][2:4]:
+                break
+            puts.append(self._waiting.popleft())
+        return puts
+
+    async def _send(self, puts: list[_Put]) -> None:
+        try:
+            ref, firsts = await self._call(puts)
+        except BaseException as error:
+            for put in puts:
+                put.placed.set_exception(error)
+            if not isinstance(error, Exception):
+                raise
+            return
+        for put, first in zip(puts, firsts, strict=True):
+            put.placed.set_result(Placed(self._index, ref.incarnation, first))
+
+    async def _call(self, puts: list[_Put]) -> tuple[ActorRef, list[int]]:
+        first = puts[0]
+        data = [(put.number, put.data) for put in puts]
+        warned = False
+        while True:
+            room = self._room_seconds(first)
+            args = (self._producer, data, first.retries, first.delay, room)
+            try:
+                return await self._queues.call_at(
+                    self._index, "put", *args, deadline=room + 30.0, patience=LOST_SECONDS
+                )
+            except QueueFullError:
+                if room < ROOM_SECONDS:
+                    raise
+            if not warned:
+                logger.info("Queue %d is full: waiting for room", self._index)
+                warned = True
+
+    def _room_seconds(self, put: _Put) -> float:
+        if put.give_up_at is None:
+            return ROOM_SECONDS
+        return min(max(put.give_up_at - self._clock.now(), 0.0), ROOM_SECONDS)

@@ -1,0 +1,306 @@
+"""The queues of a pool as one client sees them: made, adopted, called, and opened again when they are lost."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from distributed import Future
+
+from daskqueue.actors import pool_folder
+from daskqueue.actors.caller import DEADLINE_SECONDS, ActorRef, Caller
+from daskqueue.actors.directory import Directory
+from daskqueue.actors.pool_folder import PoolRecord, queue_folder
+from daskqueue.actors.queue import QueueSpec, open_actor
+from daskqueue.clock import Clock, new_name
+from daskqueue.engine.settings import QueueSettings
+from daskqueue.errors import DaskQueueError, FolderInUseError, QueueLostError
+from daskqueue.message import INCARNATION_BITS, Durability
+from daskqueue.storage.folder import read_owner
+from daskqueue.storage.fs import LocalFileSystem
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from distributed import Client
+
+logger = logging.getLogger(__name__)
+
+# How often the client looks (at what it already knows) whether a queue's worker is still there.
+WATCH_SECONDS = 0.5
+# How long a lost queue's folder may still be held by its dying worker.
+HANDOVER_SECONDS = 20.0
+CREATE_SECONDS = 60.0
+_RETRY_SECONDS = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class PoolSpec:
+    """What makes a pool the pool it is; enough to find or re-open its queues from any process."""
+
+    pool_id: str
+    name: str
+    n_queues: int
+    durability: Durability
+    dirpath: str | None
+    settings: QueueSettings = field(default_factory=QueueSettings)
+
+
+class Queues:
+    """Calls the queues of a pool by number. All methods run on the client's event loop.
+
+    Attributes:
+        lost_messages: how many transient queues were lost, with what was in them.
+    """
+
+    def __init__(self, client: Client, spec: PoolSpec) -> None:
+        self.spec = spec
+        self.lost_messages = 0
+        self._client = client
+        self._caller = Caller.of_client(client)
+        self._directory = Directory(client)
+        self._clock = Clock()
+        self._refs: dict[int, ActorRef] = {}
+        self._futures: dict[int, Future] = {}
+        self._attaching: dict[int, asyncio.Task[None]] = {}
+        self._watch: asyncio.Task[None] | None = None
+        self._is_open = False
+        self._closed = False
+
+    # Life
+
+    async def open(self) -> None:
+        """Find the pool's queues, or make them; returns when all are open.
+
+        Raises:
+            StorageError: the folder cannot be used, or somebody else uses it.
+            QueueLostError: the cluster has no workers.
+        """
+        if self.spec.dirpath is not None:
+            record = await self._claim()
+            self.spec = replace(self.spec, pool_id=record.pool_id)
+        await asyncio.gather(*(self._attach(index, create=True) for index in range(self.spec.n_queues)))
+        self._is_open = True
+        self._watch = asyncio.get_running_loop().create_task(self._keep())
+
+    def close(self) -> None:
+        """Let go of the queues; they end with their last holder, durable ones after a flush."""
+        self._closed = True
+        if self._watch is not None:
+            self._watch.cancel()
+        for task in self._attaching.values():
+            task.cancel()
+        for future in self._futures.values():
+            future.release()
+        self._futures.clear()
+
+    # Calls
+
+    @property
+    def refs(self) -> list[tuple[int, ActorRef]]:
+        """Where the queues are, by number."""
+        return sorted(self._refs.items())
+
+    def incarnation(self, index: int) -> int:
+        """Return which life of a queue is the present one."""
+        return self._refs[index].incarnation
+
+    async def call(
+        self, index: int, method: str, *args: Any, deadline: float = 30.0, patience: float = 60.0
+    ) -> Any:
+        """Call a queue, finding or re-opening it first if it is lost; see :meth:`call_at`."""
+        _, value = await self.call_at(index, method, *args, deadline=deadline, patience=patience)
+        return value
+
+    async def call_at(
+        self, index: int, method: str, *args: Any, deadline: float, patience: float
+    ) -> tuple[ActorRef, Any]:
+        """Call a queue; return where it answered, and what.
+
+        Args:
+            index: its number.
+            method: a verb of ``QueueService``.
+            deadline: seconds that one call may take.
+            patience: seconds in which a lost queue may come back.
+
+        Raises:
+            QueueLostError: it did not come back in time.
+        """
+        give_up_at = self._clock.now() + patience
+        while True:
+            ref = self._refs.get(index)
+            try:
+                if ref is None:
+                    raise QueueLostError(f"queue {index} of pool {self.spec.name!r} is not open")
+                return ref, await self._caller.call(ref, method, *args, deadline=deadline)
+            except QueueLostError:
+                left = give_up_at - self._clock.now()
+                if left <= 0 or self._closed:
+                    raise
+                await self._attach_again(index, ref, left)
+
+    # Finding and making
+
+    async def _keep(self) -> None:
+        """Re-open queues whose worker was lost, also when nobody calls them."""
+        while True:
+            await asyncio.sleep(WATCH_SECONDS)
+            for index, future in list(self._futures.items()):
+                if future.status not in ("pending", "finished"):
+                    with contextlib.suppress(DaskQueueError):
+                        await self._attach_again(index, self._refs.get(index), HANDOVER_SECONDS)
+
+    async def _attach_again(self, index: int, failed: ActorRef | None, seconds: float) -> None:
+        if self._refs.get(index) != failed:
+            return
+        task = self._attaching.get(index)
+        if task is None:
+            task = asyncio.get_running_loop().create_task(self._attach(index, create=False))
+            self._attaching[index] = task
+            task.add_done_callback(lambda _: self._attaching.pop(index, None))
+        done, _ = await asyncio.wait([task], timeout=seconds)
+        if not done:
+            raise QueueLostError(
+                f"queue {index} of pool {self.spec.name!r} did not come back in {seconds:.0f} s"
+            )
+        if (error := task.exception()) is not None:
+            if not isinstance(error, QueueLostError):
+                raise error
+            await asyncio.sleep(_RETRY_SECONDS)
+
+    async def _attach(self, index: int, *, create: bool) -> None:
+        """Find queue *index* where it is, or open it on one of the workers."""
+        give_up_at = self._clock.now() + HANDOVER_SECONDS
+        while True:
+            ref, generation = await self._find(index)
+            try:
+                if ref is None:
+                    ref = await self._make(index, generation, create=create)
+                else:
+                    self._futures[index] = Future(ref.key, self._client)
+                self._refs[index] = ref
+            except (FolderInUseError, QueueLostError):
+                # Its last holder may still be dying, or another client was quicker and is found next time.
+                if self._clock.now() > give_up_at:
+                    raise
+                await asyncio.sleep(_RETRY_SECONDS)
+            else:
+                return
+
+    async def _find(self, index: int) -> tuple[ActorRef | None, int]:
+        """Return where the queue answers, if anywhere, and the generation to make if not."""
+        noted = await self._directory.find(self.spec.pool_id, index)
+        if noted is not None and await self._answers(noted):
+            return noted, 0
+        generations = [generation_of(ref.key) for ref in (noted, self._refs.get(index)) if ref]
+        if self.spec.dirpath is not None:
+            owner = await self._owner(index)
+            held = ActorRef(str(owner.get("key", "")), str(owner.get("host", "")))
+            if (
+                held.key
+                and owner.get("cluster") == self._client.scheduler.address
+                and await self._answers(held)
+            ):
+                return held, 0
+            generations.append(int(owner.get("epoch") or 0))
+        return None, 1 + max(generations, default=0)
+
+    async def _make(self, index: int, generation: int, *, create: bool) -> ActorRef:
+        spec = self._queue_spec(index, generation, create=create)
+        workers = await self._workers()
+        address = workers[(index + generation - 1) % len(workers)]
+        future = self._client.submit(
+            open_actor, spec, key=spec.key, workers=[address], actor=True, pure=False, priority=100
+        )
+        try:
+            async with asyncio.timeout(CREATE_SECONDS):
+                actor = await future
+        except TimeoutError as error:
+            raise QueueLostError(
+                f"worker {address} did not make {spec.key} in {CREATE_SECONDS:.0f} s"
+            ) from error
+        except RuntimeError as error:
+            raise QueueLostError(f"{spec.key} was lost: {error}") from error
+        except asyncio.CancelledError:
+            if asyncio.current_task() is not None and asyncio.current_task().cancelling():  # type: ignore[union-attr]
+                raise
+            raise QueueLostError(f"{spec.key} was cancelled by a restart") from None
+        ref = ActorRef(spec.key, actor._address, spec.incarnation)  # noqa: SLF001  where Dask put it
+        while await self._caller.call(ref, "open", 2.0, deadline=2.0 + 3 * DEADLINE_SECONDS) is None:
+            logger.info("Queue %s is still reading its log", spec.key)
+        self._futures[index] = future
+        if not create and self.spec.dirpath is None:
+            self.lost_messages += 1
+            logger.warning(
+                "TransientQueue %d of pool %r was lost with its worker: its messages are gone",
+                index,
+                self.spec.name,
+            )
+        return ref
+
+    def _queue_spec(self, index: int, generation: int, *, create: bool) -> QueueSpec:
+        spec = self.spec
+        durable = spec.durability is Durability.DURABLE
+        return QueueSpec(
+            pool_id=spec.pool_id,
+            pool_name=spec.name,
+            index=index,
+            key=f"{spec.name}-queue-{index}-{spec.pool_id[:8]}-g{generation}",
+            durability=spec.durability,
+            dirpath=spec.dirpath,
+            incarnation=0 if durable else generation % (1 << INCARNATION_BITS),
+            settings=spec.settings,
+            create=create or not durable,
+        )
+
+    async def _answers(self, ref: ActorRef) -> bool:
+        try:
+            return await self._caller.call(ref, "open", 2.0) is not None
+        except DaskQueueError:
+            return False
+
+    async def _workers(self) -> list[str]:
+        workers = sorted(await self._client.scheduler.ncores(workers=None))
+        if not workers:
+            raise QueueLostError("the cluster has no workers")
+        return workers
+
+    async def _claim(self) -> PoolRecord:
+        spec = self.spec
+        return await self._run_on_worker(pool_folder.claim, spec.dirpath, spec.name, spec.n_queues)
+
+    async def _owner(self, index: int) -> Mapping[str, Any]:
+        owner = await self._run_on_worker(owner_of, self.spec.dirpath, self.spec.name, index)
+        return owner or {}
+
+    async def _run_on_worker(self, function: Any, *args: Any) -> Any:
+        """Run a short function on the event loop of the first worker, past its queue of tasks."""
+        address = (await self._workers())[0]
+        try:
+            async with asyncio.timeout(CREATE_SECONDS):
+                return await self._client.run(function, *args, workers=[address], on_error="raise")
+        except (TimeoutError, OSError) as error:
+            if isinstance(error, DaskQueueError):
+                raise
+            raise QueueLostError(f"worker {address} does not answer") from error
+
+
+def owner_of(dirpath: str, name: str, index: int) -> dict[str, Any] | None:
+    """Return who has a queue's folder, or had it last; runs on a worker."""
+    folder = queue_folder(dirpath, name, index)
+    fs = LocalFileSystem()
+    return read_owner(fs, folder) if fs.exists(folder) else None
+
+
+def generation_of(key: str) -> int:
+    """Return the generation in a queue's key."""
+    digits = key.rpartition("-g")[2]
+    return int(digits) if digits.isdigit() else 0
+
+
+def new_pool_id() -> str:
+    """Return an id for a pool that no folder names."""
+    return new_name()

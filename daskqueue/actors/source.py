@@ -1,0 +1,123 @@
+"""One queue as a consumer sees it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from daskqueue.actors.caller import DEADLINE_SECONDS, ActorRef, Caller
+from daskqueue.actors.directory import Directory
+from daskqueue.actors.queue import Settlement
+from daskqueue.errors import DaskQueueError, QueueLostError
+from daskqueue.message import pack_id
+
+PARK_SECONDS = 20.0
+# How long a call that may have to read or sync a lot is waited for.
+_PATIENCE_SECONDS = 30.0
+_LOOK_AGAIN_SECONDS = 0.2
+
+
+class Source:
+    """Calls one queue, waits for it to have work, and finds it again when it has moved.
+
+    Args:
+        caller: makes the calls.
+        directory: where the queue's present place is written down.
+        pool_id: its pool.
+        index: its number there.
+        ref: where it was last.
+        home: whether it should wake this consumer before others.
+        on_work: called when it may have work, and when it is found again.
+    """
+
+    def __init__(
+        self,
+        caller: Caller,
+        directory: Directory,
+        pool_id: str,
+        index: int,
+        ref: ActorRef,
+        *,
+        home: bool,
+        on_work: Callable[[], object],
+    ) -> None:
+        self.may_have_work = True
+        self.lost = False
+        self.outbox: list[Settlement] = []
+        self.request = 0
+        self._caller = caller
+        self._directory = directory
+        self._pool_id = pool_id
+        self._index = index
+        self._ref = ref
+        self._home = home
+        self._on_work = on_work
+        self._parked: asyncio.Task[None] | None = None
+        self._search: asyncio.Task[None] | None = None
+
+    @property
+    def base_id(self) -> int:
+        """The id of the queue's message with sequence 0."""
+        return pack_id(self._index, self._ref.incarnation, 0)
+
+    async def call(self, method: str, *args: Any) -> Any:
+        """Call the queue where it was last; raises QueueLostError when it is not there."""
+        return await self._caller.call(self._ref, method, *args, deadline=_PATIENCE_SECONDS)
+
+    async def ping(self) -> None:
+        """Return when the queue has answered, wherever it is now."""
+        try:
+            await self._caller.call(self._ref, "ping")
+        except QueueLostError:
+            found = await self._directory.find(self._pool_id, self._index)
+            if found is None or found == self._ref:
+                raise
+            self._ref = found
+            await self._caller.call(self._ref, "ping")
+
+    def park(self) -> None:
+        """Wait in the background until the queue has work."""
+        if not self.may_have_work and not self.lost and self._parked is None:
+            self._parked = asyncio.get_running_loop().create_task(self._wait_for_work())
+
+    def look_for_it(self) -> None:
+        """Find out in the background where the queue is now."""
+        self.lost = True
+        if self._search is None:
+            self._search = asyncio.get_running_loop().create_task(self._find())
+
+    def close(self) -> None:
+        """Stop what runs in the background."""
+        for task in (self._parked, self._search):
+            if task is not None:
+                task.cancel()
+
+    async def _wait_for_work(self) -> None:
+        deadline = PARK_SECONDS + DEADLINE_SECONDS
+        try:
+            while not await self._caller.call(self._ref, "park", self._home, PARK_SECONDS, deadline=deadline):
+                pass
+        except DaskQueueError:
+            self._parked = None
+            self.look_for_it()
+            return
+        self._parked = None
+        self.may_have_work = True
+        self._on_work()
+
+    async def _find(self) -> None:
+        while True:
+            try:
+                found = await self._directory.find(self._pool_id, self._index)
+                if found is not None:
+                    await self._caller.call(found, "ping")
+                    self._ref = found
+                    break
+            except (QueueLostError, OSError):
+                pass
+            await asyncio.sleep(_LOOK_AGAIN_SECONDS)
+        self._search = None
+        self.lost = False
+        self.may_have_work = True
+        self._on_work()

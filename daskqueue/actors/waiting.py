@@ -1,0 +1,162 @@
+"""Jobs that somebody waits for: one long poll for each queue, however many jobs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, NamedTuple
+
+from daskqueue.actors.caller import DEADLINE_SECONDS
+from daskqueue.clock import new_name
+from daskqueue.errors import DaskQueueError, MessagesLostError
+from daskqueue.message import MessageId, unpack_id
+
+if TYPE_CHECKING:
+    from daskqueue.actors.queues import Queues
+
+POLL_SECONDS = 20.0
+LOST_SECONDS = 60.0
+
+
+class Ended(NamedTuple):
+    """How one job ended: its state, and where in *blob* its result or failure is."""
+
+    state: str
+    blob: bytes
+    index: int
+    reason: str
+
+
+class Waiting:
+    """Tells how jobs ended, once they did. All methods run on the client's event loop."""
+
+    def __init__(self, queues: Queues) -> None:
+        self._queues = queues
+        self._polls: dict[int, _Poll] = {}
+
+    def wait(self, job_id: int) -> asyncio.Future[Ended]:
+        """Return a future of how a job ended; cancel it to stop waiting."""
+        where = unpack_id(job_id)
+        poll = self._polls.get(where.queue)
+        if poll is None:
+            poll = self._polls[where.queue] = _Poll(self._queues, where.queue)
+        return poll.add(where)
+
+    async def look(self, job_id: int) -> Ended | None:
+        """Return how a job ended, None if it has not; does not wait."""
+        where = unpack_id(job_id)
+        runs = [(where.sequence, where.sequence + 1)]
+        ref, answer = await self._queues.call_at(
+            where.queue,
+            "wait_settled",
+            new_name(),
+            runs,
+            0.0,
+            deadline=DEADLINE_SECONDS,
+            patience=LOST_SECONDS,
+        )
+        if ref.incarnation != where.incarnation:
+            raise _gone(where.queue)
+        return Ended(answer[0][0], answer[0][2], 0, answer[0][3]) if answer else None
+
+    def close(self) -> None:
+        """Stop all polls; whoever still waits is told that the pool is closed."""
+        for poll in self._polls.values():
+            poll.close()
+
+
+class _Poll:
+    def __init__(self, queues: Queues, index: int) -> None:
+        self._queues = queues
+        self._index = index
+        self._name = new_name()
+        self._wanted: dict[int, list[asyncio.Future[Ended]]] = {}
+        self._incarnation = 0
+        self._task: asyncio.Task[None] | None = None
+        self._more = asyncio.Event()
+
+    def add(self, where: MessageId) -> asyncio.Future[Ended]:
+        future: asyncio.Future[Ended] = asyncio.get_running_loop().create_future()
+        if where.incarnation != self._queues.incarnation(self._index):
+            future.set_exception(_gone(self._index))
+            return future
+        self._incarnation = where.incarnation
+        self._wanted.setdefault(where.sequence, []).append(future)
+        self._more.set()
+        if self._task is None:
+            self._task = asyncio.get_running_loop().create_task(self._run())
+        return future
+
+    def close(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+
+    async def _run(self) -> None:
+        try:
+            while self._wanted:
+                self._more.clear()
+                answer = asyncio.get_running_loop().create_task(self._ask(_runs(self._wanted)))
+                more = asyncio.get_running_loop().create_task(self._more.wait())
+                # A second call of the same name ends the one that is parked, so nobody waits behind old jobs.
+                await asyncio.wait([answer, more], return_when=asyncio.FIRST_COMPLETED)
+                more.cancel()
+                if not answer.done():
+                    answer.add_done_callback(self._take_late)
+                    continue
+                self._take(answer.result())
+        except DaskQueueError as error:
+            self._fail(error)
+        finally:
+            self._task = None
+
+    async def _ask(self, runs: list[tuple[int, int]]) -> list[tuple[str, list[tuple[int, int]], bytes, str]]:
+        ref, answer = await self._queues.call_at(
+            self._index,
+            "wait_settled",
+            self._name,
+            runs,
+            POLL_SECONDS,
+            deadline=POLL_SECONDS + DEADLINE_SECONDS,
+            patience=LOST_SECONDS,
+        )
+        if ref.incarnation != self._incarnation:
+            raise _gone(self._index)
+        ended: list[tuple[str, list[tuple[int, int]], bytes, str]] = answer
+        return ended
+
+    def _take_late(self, answer: asyncio.Task[list[tuple[str, list[tuple[int, int]], bytes, str]]]) -> None:
+        if not answer.cancelled() and answer.exception() is None:
+            self._take(answer.result())
+
+    def _take(self, answer: list[tuple[str, list[tuple[int, int]], bytes, str]]) -> None:
+        for state, runs, blob, reason in answer:
+            index = 0
+            for first, last in runs:
+                for sequence in range(first, last):
+                    for future in self._wanted.pop(sequence, ()):
+                        if not future.done():
+                            future.set_result(Ended(state, blob, index, reason))
+                    index += 1
+        for sequence in [s for s, futures in self._wanted.items() if all(f.done() for f in futures)]:
+            del self._wanted[sequence]
+
+    def _fail(self, error: DaskQueueError) -> None:
+        for futures in self._wanted.values():
+            for future in futures:
+                if not future.done():
+                    future.set_exception(error)
+        self._wanted.clear()
+
+
+def _gone(index: int) -> MessagesLostError:
+    return MessagesLostError(f"transient queue {index} was lost with its worker, and this job with it")
+
+
+def _runs(sequences: Iterable[int]) -> list[tuple[int, int]]:
+    runs: list[tuple[int, int]] = []
+    for sequence in sorted(sequences):
+        if runs and runs[-1][1] == sequence:
+            runs[-1] = (runs[-1][0], sequence + 1)
+        else:
+            runs.append((sequence, sequence + 1))
+    return runs

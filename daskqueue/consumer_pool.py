@@ -1,0 +1,258 @@
+"""A pool of consumers: what users start, join and take results from."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import weakref
+from collections import defaultdict
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from daskqueue.actors.consumers import Consumers, CrewSpec
+from daskqueue.actors.queue import name_of
+from daskqueue.clock import Clock, new_name
+from daskqueue.consumer import ConsumerBaseClass, GeneralConsumer
+from daskqueue.errors import ConsumersNotStartedError, MessagesLostError, WaitTimeoutError
+from daskqueue.message import pack_id
+from daskqueue.pool import QueuePool, pending_of
+from daskqueue.results import decode_results
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+logger = logging.getLogger(__name__)
+
+PROGRESS_SECONDS = 2.0
+PAGE_BYTES = 1 << 20
+
+
+class ConsumerPool:
+    """Consumers on the workers of a Dask cluster, at least one beside each queue.
+
+    Args:
+        client: a Dask client.
+        queue_pool: the queues to consume from.
+        consumer_class: what is done with each message; the default calls the submitted functions.
+        n_consumers: how many consumers. Fewer than queues is fine: each then reads several.
+        batch_size: the most messages that a consumer fetches at a time; slow tasks are fetched in fewer.
+        max_concurrency: how many tasks one consumer runs at the same time, in threads. One is best for Python
+            code that computes; use more for tasks that wait.
+        early_ack: ack messages before they run: each runs at most once, and is lost with its worker.
+
+    Raises:
+        ValueError, TypeError: an argument that cannot be.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        queue_pool: QueuePool,
+        consumer_class: type[ConsumerBaseClass] = GeneralConsumer,
+        n_consumers: int = 1,
+        batch_size: int = 1000,
+        max_concurrency: int = 1,
+        *,
+        early_ack: bool = False,
+    ) -> None:
+        if not isinstance(queue_pool, QueuePool):
+            raise TypeError(f"queue_pool is {queue_pool!r:.80}; it must be a QueuePool")
+        if not (isinstance(consumer_class, type) and issubclass(consumer_class, ConsumerBaseClass)):
+            raise TypeError(
+                f"consumer_class is {consumer_class!r:.80}; it must be a subclass of ConsumerBaseClass"
+            )
+        counts = {"n_consumers": n_consumers, "batch_size": batch_size, "max_concurrency": max_concurrency}
+        for what, value in counts.items():
+            _check_count(what, value)
+        self.client = client
+        self.queue_pool = queue_pool
+        self.n_consumers = n_consumers
+        self.pool_id = new_name()
+        self._clock = Clock()
+        self._losses_before = 0
+        spec = CrewSpec(self.pool_id, n_consumers, consumer_class, batch_size, max_concurrency, early_ack)
+        self._consumers = Consumers(client, queue_pool.queues, spec)
+        weakref.finalize(self, _close_soon, self._consumers, client.loop.asyncio_loop)
+
+    def start(self) -> None:
+        """Start to consume; returns when every consumer does. A second call does nothing.
+
+        Raises:
+            QueueLostError: a worker or a queue does not answer.
+            Exception: what ``setup`` of the consumer class raised.
+        """
+        return self._sync(self._start)
+
+    def join(self, timeout: float | None = None, *, progress: bool = False) -> None:
+        """Wait until nothing waits or runs in any queue, whoever put it; then stop the consumers.
+
+        Args:
+            timeout: seconds to wait at most; None for as long as it takes.
+            progress: log the state of queues and consumers every two seconds.
+
+        Raises:
+            ConsumersNotStartedError: nobody would ever consume anything.
+            WaitTimeoutError: not done in time; the consumers go on.
+            MessagesLostError: a transient queue was lost since the start, with the messages in it.
+        """
+        return self._sync(self._join, timeout, progress)
+
+    def results(self) -> dict[str, defaultdict[int, Any]]:
+        """Return what the tasks returned: ``{consumer name: {hash(job): value}}``.
+
+        Only successes of this consumer pool; failures are in ``job.exception()``. The queues keep results for
+        a while (see ``result_ttl`` in the docs), also when a consumer is lost.
+        """
+        return self._sync(self._results)
+
+    def cancel(self, timeout: float = 30.0) -> None:
+        """Stop the consumers: what runs is finished within *timeout* seconds, the rest goes back to the queues."""
+        return self._sync(self._cancel, timeout)
+
+    def reset(self) -> None:
+        """Stop the consumers and forget their counts and results; the next start makes new ones."""
+        return self._sync(self._reset)
+
+    @property
+    def started(self) -> bool:
+        """Whether the consumers consume now."""
+        return self._consumers.running
+
+    def nb_consumed(self) -> int:
+        """Return how many messages the consumers have settled."""
+        return self._sync(self._count)
+
+    def __len__(self) -> int:
+        return self.n_consumers
+
+    def __getitem__(self, index: int) -> str:
+        return self._consumers.names[index]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._consumers.names)
+
+    def __repr__(self) -> str:
+        if self.client.asynchronous:
+            return f"Consumers : {self.n_consumers} Consumers(s)"
+        return self._sync(self._describe)
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{self!r}</pre>"
+
+    # On the client's event loop
+
+    def _sync(self, function: Any, *args: Any) -> Any:
+        return self.client.sync(function, *args)
+
+    async def _start(self) -> None:
+        if self._consumers.running:
+            return
+        logger.info("Starting %d consumers", self.n_consumers)
+        self._losses_before = self.queue_pool.queues.lost_messages
+        if self._consumers.was_started:
+            self._consumers.forget()
+        await self._consumers.start()
+
+    async def _join(self, timeout: float | None, progress: bool) -> None:
+        if not self._consumers.running:
+            state = "were cancelled" if self._consumers.was_started else "were never started"
+            raise ConsumersNotStartedError(
+                f"the consumers {state}, so join() would wait for ever: call start() first"
+            )
+        logger.info("Waiting for the %d consumers to process all items in queue_pool...", self.n_consumers)
+        await self._wait_idle(None if timeout is None else self._clock.now() + timeout, progress)
+        logger.info("All consumers are done ! %d items processed. ", await self._count())
+        state = await self._cancel(30.0)
+        logger.info("Consumer state : %s", state)
+        lost = self.queue_pool.queues.lost_messages - self._losses_before
+        if lost:
+            raise MessagesLostError(
+                f"{lost} transient queue(s) were lost with their workers since the start, and the messages in them"
+            )
+
+    async def _wait_idle(self, give_up_at: float | None, progress: bool) -> None:
+        queues = self.queue_pool.queues
+        while True:
+            seconds = PROGRESS_SECONDS
+            if give_up_at is not None:
+                seconds = min(seconds, max(give_up_at - self._clock.now(), 0.0))
+            calls = [queues.call(index, "wait_idle", seconds) for index in range(len(self.queue_pool))]
+            await asyncio.gather(*calls)
+            statuses = await self.queue_pool.statuses()
+            # A task may have put more into a queue that was already idle: all must be, at one look.
+            if not any(pending_of(status) or "lost" in status for status in statuses):
+                return
+            if give_up_at is not None and self._clock.now() >= give_up_at:
+                left = sum(map(pending_of, statuses))
+                raise WaitTimeoutError(f"{left} messages were not settled in time; the consumers go on")
+            if progress:
+                logger.info(await self.queue_pool.describe())
+                logger.info(await self._describe())
+
+    async def _count(self) -> int:
+        return sum(status["finished"] for status in await self.queue_pool.statuses(self.pool_id))
+
+    async def _cancel(self, timeout: float) -> None:
+        logger.info("Cancelling %d consumers.", self.n_consumers)
+        await self._consumers.stop(timeout)
+
+    async def _reset(self) -> None:
+        await self._consumers.stop()
+        self._consumers.forget()
+
+    async def _results(self) -> dict[str, defaultdict[int, Any]]:
+        found: dict[str, defaultdict[int, Any]] = {
+            name: defaultdict(_nothing) for name in self._consumers.names
+        }
+        pages = [self._read_results(index, found) for index in range(len(self.queue_pool))]
+        await asyncio.gather(*pages)
+        return found
+
+    async def _read_results(self, index: int, found: dict[str, defaultdict[int, Any]]) -> None:
+        queues = self.queue_pool.queues
+        after: tuple[int, int] | None = None
+        while True:
+            ref, (outcomes, after) = await queues.call_at(
+                index, "results", self.pool_id, after, PAGE_BYTES, deadline=60.0, patience=60.0
+            )
+            base = pack_id(index, ref.incarnation, 0)
+            for consumer, runs, blob in outcomes:
+                values = decode_results(blob)
+                start = 0
+                for first, last in runs:
+                    ids = range(base + first, base + last)
+                    found[name_of(consumer)].update(zip(ids, values[start:], strict=False))
+                    start += last - first
+            if after is None:
+                return
+
+    async def _describe(self) -> str:
+        statuses = await self._consumers.statuses()
+        empty = {"received": 0, "pending": 0}
+        if len(statuses) >= 5:
+            received = sum((status or empty)["received"] for status in statuses.values())
+            pending = sum((status or empty)["pending"] for status in statuses.values())
+            return f"Consumers : \n\t{len(statuses)} Consumers(s), \n\t{received} received \n\t{pending} pending "
+        lines = [
+            f"\n\t{name}: {status['received']} received, {status['pending']} pending tasks"
+            if (status := known or (empty if not self._consumers.was_started else None))
+            else f"\n\t{name}: lost, to be replaced"
+            for name, known in statuses.items()
+        ]
+        return f"Consumers : {len(statuses)} Consumers(s)" + "".join(lines)
+
+
+def _nothing() -> None:
+    """What a results dict says of a message that it has no result of."""
+
+
+def _check_count(what: str, value: object) -> None:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError(f"{what} is {value!r}; it must be a whole number")
+    if value < 1:
+        raise ValueError(f"{what} is {value}; it must be 1 or more")
+
+
+def _close_soon(consumers: Consumers, loop: asyncio.AbstractEventLoop) -> None:
+    if not loop.is_closed():
+        loop.call_soon_threadsafe(consumers.close)

@@ -1,0 +1,108 @@
+"""What must hold after every fact; tests check it, and so may whoever doubts a folder."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+from daskqueue.core.queue import MAX_FINISHED
+from daskqueue.core.reads import missing
+from daskqueue.core.runs import RunMap, count, intersect, merge, subtract
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from daskqueue.core.queue import HeldLease, Queue
+    from daskqueue.core.tally import Tally
+
+
+class InvariantError(AssertionError):
+    """The state of a queue contradicts itself."""
+
+
+def check(queue: Queue) -> None:
+    """Say what is wrong with the state, if anything is.
+
+    Raises:
+        InvariantError: with a sentence that names the broken rule.
+    """
+    _check_maps(queue)
+    _check_states(queue)
+    _check_tallies(queue)
+    _check_leases(queue)
+    _check_time(queue)
+    _require(missing(queue) == 0, f"{missing(queue)} messages were accepted and are in no state")
+
+
+def _require(holds: bool, sentence: str) -> None:
+    if not holds:
+        raise InvariantError(sentence)
+
+
+def _maps(queue: Queue) -> Iterator[tuple[str, RunMap[Any]]]:
+    yield "ready", queue.ready
+    yield "delayed", queue.delayed.runs
+    yield "dead", queue.dead
+    for lease in queue.leases.values():
+        yield f"lease {lease.number}", lease.runs
+
+
+def _check_maps(queue: Queue) -> None:
+    for name, runs in _maps(queue):
+        entries = list(runs)
+        _require(all(first < last for first, last, _ in entries), f"{name} has an empty run")
+        for left, right in pairwise(entries):
+            _require(left[1] <= right[0], f"{name} is not sorted: {left}, {right}")
+            _require(left[1] < right[0] or left[2] != right[2], f"{name} could be merged: {left}, {right}")
+        _require(runs.count == count([entry[:2] for entry in entries]), f"{name} is counted wrongly")
+
+
+def _check_states(queue: Queue) -> None:
+    """Each sequence is in at most one state; what is in none is settled."""
+    entries = sorted((*entry[:2], name) for name, runs in _maps(queue) for entry in runs)
+    for left, right in pairwise(entries):
+        _require(left[1] <= right[0], f"messages in two states: {left}, {right}")
+    if entries:
+        _require(entries[-1][1] <= queue.next_sequence, f"{entries[-1]} was never put")
+    _require(queue.committed <= queue.next_sequence, "more is committed than was put")
+
+
+def _check_tallies(queue: Queue) -> None:
+    waiting: list[tuple[str, Tally]] = [("ready", tally) for _, _, tally in queue.ready]
+    waiting += [("delayed", delay.tally) for _, _, delay in queue.delayed.runs]
+    waiting += [("leased", tally) for lease in queue.leases.values() for _, _, tally in lease.runs]
+    for name, tally in waiting:
+        _require(tally.attempts <= tally.retries, f"{name} beyond its attempts: {tally}")
+        _require(tally.losses < queue.settings.max_losses, f"{name} beyond its deliveries: {tally}")
+
+
+def _check_leases(queue: Queue) -> None:
+    held = sorted(number for numbers in queue.held.values() for number in numbers)
+    _require(held == sorted(queue.leases), "the leases by consumer are not the leases")
+    for number, lease in queue.leases.items():
+        _require(number == lease.number < queue.next_lease, f"lease {number} has a number yet to come")
+        _require(lease.epoch <= queue.epoch, f"lease {number} has an epoch yet to come")
+        _require(number in queue.held[lease.consumer], f"lease {number} is not with its consumer")
+        _require(number not in queue.finished, f"lease {number} has ended and has not")
+        _check_out(queue, lease)
+    _require(len(queue.finished) <= MAX_FINISHED, "too many finished leases are remembered")
+
+
+def _check_out(queue: Queue, lease: HeldLease) -> None:
+    out = merge([entry[:2] for entry in lease.runs])
+    _require(bool(out), f"lease {lease.number} has nothing out and lives")
+    _require(not subtract(out, lease.granted), f"lease {lease.number} has more out than was granted")
+    _require(not intersect(out, lease.lost), f"lease {lease.number} has out what it lost")
+    _require(out[-1].last <= queue.committed, f"lease {lease.number} has out what is not committed")
+    if lease.suspect:
+        _require(count(lease.granted) == 1, f"lease {lease.number} has a suspect with others")
+        alone = queue.held[lease.consumer] == [lease.number]
+        _require(alone, f"{lease.consumer} holds a suspect and more")
+
+
+def _check_time(queue: Queue) -> None:
+    due = [delay.due_at for _, _, delay in queue.delayed.runs]
+    _require(queue.delayed.next_due_at() == min(due, default=None), "the next due moment is wrong")
+    deadlines = [lease.deadline for lease in queue.leases.values()]
+    earliest = queue.deadlines.earliest(queue.leases)
+    _require(earliest == min(deadlines, default=None), "the earliest deadline is wrong")

@@ -1,0 +1,1 @@
+"""Commands against the log: facts are durable before a reply leaves."""

@@ -1,0 +1,123 @@
+"""The bytes of leased messages: read, checked once, kept while they are being handed out, cut into slices."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Collection, Iterable, Iterator
+from typing import NamedTuple
+
+from daskqueue.batch import Batch
+from daskqueue.core.facts import Enqueued, Moved
+from daskqueue.engine.records import read_fact, read_moved
+from daskqueue.errors import CorruptionError
+from daskqueue.message import Run
+from daskqueue.storage.frame import Frame
+from daskqueue.storage.log import Log, Stretch
+from daskqueue.storage.positions import Positions
+
+CACHE_BYTES = 8 << 20
+
+
+class Slice(NamedTuple):
+    """Some messages as one record batch: the sequence of the first, how many, the bytes."""
+
+    first: int
+    count: int
+    data: bytes
+
+
+class _Placed(NamedTuple):
+    first: int
+    batch: Batch
+
+
+class BatchReader:
+    """Finds and slices the record batches of a queue; at most :data:`CACHE_BYTES` of them stay in memory."""
+
+    def __init__(self, log: Log, positions: Positions) -> None:
+        self._log = log
+        self._positions = positions
+        self._cache: OrderedDict[Stretch, list[_Placed]] = OrderedDict()
+        self._cached_bytes = 0
+
+    def remember(self, stretch: Stretch, first: int, batch: Batch) -> None:
+        """Keep a batch that was just written, if there is room: it is likely to be leased next."""
+        if self._cached_bytes + stretch.length <= CACHE_BYTES:
+            self._keep(stretch, [_Placed(first, batch)])
+
+    def forget(self, segments: Collection[int]) -> None:
+        """Drop what lies in segments that are to go."""
+        for stretch in [s for s in self._cache if s.segment in segments]:
+            self._drop(stretch)
+
+    def cold(self, runs: Iterable[Run]) -> list[Stretch]:
+        """Return the stretches that must be read from the disk before *runs* can be sliced."""
+        wanted = {e.stretch for run in runs for e in self._positions.overlapping(run.first, run.last)}
+        return sorted(wanted - self._cache.keys())
+
+    def read(self, stretch: Stretch) -> list[_Placed]:
+        """Return the record batches in *stretch*; damaged frames are left out. Safe in any thread."""
+        try:
+            frames = self._log.read(stretch)
+        except CorruptionError:
+            frames, _ = self._log.salvage(stretch)
+        return [placed for frame in frames for placed in _batches(frame)]
+
+    def admit(self, stretch: Stretch, placed: list[_Placed]) -> None:
+        """Keep what :meth:`read` returned, in the place of what was used longest ago."""
+        while self._cache and self._cached_bytes + stretch.length > CACHE_BYTES:
+            self._drop(next(iter(self._cache)))
+        self._keep(stretch, placed)
+
+    def slices(self, runs: Iterable[Run]) -> Iterator[Slice]:
+        """Yield the messages of *runs* in order; those whose bytes are damaged are not among them."""
+        for run in runs:
+            for entry in self._positions.overlapping(run.first, run.last):
+                for placed in self._get(entry.stretch):
+                    first = max(placed.first, entry.first)
+                    last = min(placed.first + placed.batch.count, entry.last)
+                    if first < last:
+                        data = placed.batch.slice(first - placed.first, last - placed.first)
+                        yield Slice(first, last - first, data)
+
+    def bytes_per_message(self, run: Run) -> float:
+        """Return about how many bytes a message at the start of *run* takes."""
+        entry = self._positions.find(run.first)
+        if entry is None:
+            return 0.0
+        return entry.stretch.length / max(entry.last - entry.first, 1)
+
+    def _get(self, stretch: Stretch) -> list[_Placed]:
+        placed = self._cache.get(stretch)
+        if placed is None:
+            placed = self.read(stretch)
+            self.admit(stretch, placed)
+        else:
+            self._cache.move_to_end(stretch)
+        return placed
+
+    def _keep(self, stretch: Stretch, placed: list[_Placed]) -> None:
+        if stretch not in self._cache:
+            self._cache[stretch] = placed
+            self._cached_bytes += stretch.length
+
+    def _drop(self, stretch: Stretch) -> None:
+        del self._cache[stretch]
+        self._cached_bytes -= stretch.length
+
+
+def _batches(frame: Frame) -> Iterator[_Placed]:
+    fact, attachment = read_fact(frame)
+    if isinstance(fact, Enqueued):
+        yield _Placed(fact.first, Batch.parse(attachment, verify=False))
+    elif isinstance(fact, Moved):
+        first = moved_run(fact).first
+        for batch in Batch.parse_many(read_moved(attachment)[0], verify=False):
+            yield _Placed(first, batch)
+            first += batch.count
+
+
+def moved_run(fact: Moved) -> Run:
+    """Return the one run that a Moved fact is about."""
+    pieces = [*fact.ready, *fact.delayed, *fact.dead]
+    return Run(min(piece[0] for piece in pieces), max(piece[1] for piece in pieces))

@@ -1,0 +1,416 @@
+"""The only door to a queue's state and files: every command, and how durable its answer is."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Collection, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
+
+from daskqueue.batch import Batch
+from daskqueue.clock import Clock, jitter
+from daskqueue.core import reads
+from daskqueue.core.apply import apply
+from daskqueue.core.backoff import backoff
+from daskqueue.core.commands import (
+    Ack,
+    Cancel,
+    Expire,
+    Extend,
+    Grant,
+    Lease,
+    Lose,
+    Nack,
+    Purge,
+    Put,
+    Release,
+)
+from daskqueue.core.decide import decide
+from daskqueue.core.facts import Committed, Died, Fact
+from daskqueue.core.tally import Receipt, State
+from daskqueue.core.runs import intersect, merge, subtract
+from daskqueue.engine.batches import BatchReader, Slice
+from daskqueue.engine.commit import GroupCommit
+from daskqueue.engine.files import Files
+from daskqueue.engine.outcomes import OutcomeStore, Page, cut
+from daskqueue.engine.reclaim import move_survivors
+from daskqueue.engine.records import CANCELLED, FAILED, RETURNED, Outcome, fact_frame
+from daskqueue.engine.recovery import Book
+from daskqueue.engine.settings import QueueSettings
+from daskqueue.errors import QueueFailedError, StaleReceiptError
+from daskqueue.message import Run
+
+# A read larger than this leaves the event loop.
+_LARGE_READ_BYTES = 256 << 10
+
+
+class Leased(NamedTuple):
+    """A lease with its messages: number and epoch are the receipt."""
+
+    lease: int
+    epoch: int
+    slices: tuple[Slice, ...]
+
+
+class Counts(NamedTuple):
+    """How many messages of a queue are in each state."""
+
+    ready: int
+    delayed: int
+    leased: int
+    dead: int
+
+    @property
+    def pending(self) -> int:
+        return self.ready + self.delayed + self.leased
+
+
+class Engine:
+    """One open queue.
+
+    All methods run on one event loop; only syncs, large reads and the rolling of segments leave it for the
+    engine's own thread. A command decides and writes at once; its answer leaves when it is durable enough.
+
+    Args:
+        files: the opened files of the queue.
+        settings: what can be set about it.
+        clock: reads the time.
+        thread: the engine's own thread.
+        on_ready: called when messages may have become ready to lease.
+        on_settled: called when messages came to an end.
+    """
+
+    def __init__(
+        self,
+        files: Files,
+        settings: QueueSettings,
+        clock: Clock,
+        thread: ThreadPoolExecutor,
+        *,
+        on_ready: Callable[[], object],
+        on_settled: Callable[[], object],
+    ) -> None:
+        self._files = files
+        self._book: Book = files.book
+        self._queue = files.book.queue
+        self._settings = settings
+        self._clock = clock
+        self._thread = thread
+        self._on_ready = on_ready
+        self._on_settled = on_settled
+        self._reader = BatchReader(files.log, files.book.positions)
+        self._outcomes: OutcomeStore = files.outcomes
+        self._commit = GroupCommit(
+            files.sync, lambda: self._queue.next_sequence, self._committed, thread, settings.lazy_seconds()
+        )
+        self._upkeep: asyncio.Task[None] | None = None
+        self._rolling: asyncio.Future[None] | None = None
+
+    # Commands
+
+    async def put(
+        self, producer: bytes, puts: Sequence[tuple[int, bytes]], retries: int = 0, delay_seconds: float = 0.0
+    ) -> list[int]:
+        """Append record batches; return the sequence of each one's first message once they are durable.
+
+        Args:
+            producer: 16 bytes that name who puts.
+            puts: the producer's number and the bytes of each record batch. A number put before is not put
+                again; its first sequence is returned.
+            retries: how often a message that raised is run again.
+            delay_seconds: how long the messages are held back.
+
+        Raises:
+            BatchError: bytes that are no record batch; nothing is put.
+            QueueFullError: no room; batches before the one that did not fit are put.
+            StorageError: the disk refused.
+        """
+        batches = [Batch.parse(data) for _, data in puts]
+        await self._free_to_write()
+        firsts = []
+        for (number, data), batch in zip(puts, batches, strict=True):
+            command = Put(producer, number, batch.count, retries, delay_seconds)
+            first, facts = decide(self._queue, command, self._clock.now())
+            for fact in facts:
+                self._enter_put(fact, first, data, batch)
+            firsts.append(first)
+        await self._commit.durable()
+        return firsts
+
+    async def lease(self, consumer: str, pool: str, request: int, want: int, max_bytes: int) -> Leased | None:
+        """Hand out up to *want* messages, about *max_bytes* of them at most, but at least one.
+
+        Returns:
+            The lease with its messages, or None when there is nothing for this consumer now.
+        """
+        await self._free_to_write()
+        command = Lease(consumer, pool, request, want, self._settings.lease_seconds)
+        grant, facts = decide(self._queue, command, self._clock.now())
+        if grant is None:
+            self._record(facts)
+            return None
+        fitting = self._fitting(grant, max_bytes)
+        if fitting < grant.count and facts:
+            command = Lease(consumer, pool, request, fitting, self._settings.lease_seconds)
+            grant, facts = decide(self._queue, command, self._clock.now())
+            if grant is None:
+                return None
+        self._record(facts)
+        await self._warm(grant.runs)
+        slices = tuple(self._reader.slices(grant.runs))
+        self._bury_damaged(grant, slices)
+        return Leased(grant.receipt.lease, grant.receipt.epoch, slices)
+
+    def ack(self, receipt: Receipt, runs: Iterable[Run], blob: bytes | None) -> int:
+        """Settle messages that returned; *blob* has their results in order, None to keep none.
+
+        Returns:
+            How many of them this lease no longer holds, so that their results are not kept.
+        """
+        lease = self._queue.leases.get(receipt.lease)
+        runs = merge(runs)
+        try:
+            settled, facts = decide(self._queue, Ack(receipt, runs), self._clock.now())
+        except StaleReceiptError:
+            return sum(run.count for run in runs)
+        if lease is not None and blob is not None and settled.counted:
+            returned = Outcome(RETURNED, lease.pool, lease.consumer, runs, blob)
+            self._keep(returned, settled.counted)
+        self._record(facts)
+        return sum(run.count for run in settled.stale)
+
+    def nack(self, receipt: Receipt, runs: Iterable[Run], blob: bytes, reason: str, *, final: bool) -> int:
+        """Give back messages that raised; *blob* has their failures in order.
+
+        Each is run again after a pause, or becomes a dead letter when it has no retry left or *final* is set.
+
+        Returns:
+            How many of them this lease no longer holds.
+        """
+        runs = merge(runs)
+        failed = Outcome(FAILED, "", "", runs, blob)
+        stale = 0
+        for attempts, part in self._by_attempts(receipt, runs).items():
+            pause = backoff(
+                attempts + 1, self._settings.backoff_seconds, self._settings.backoff_max_seconds, jitter()
+            )
+            try:
+                command = Nack(receipt, part, reason, pause, final)
+                settled, facts = decide(self._queue, command, self._clock.now())
+            except StaleReceiptError:
+                stale += sum(run.count for run in part)
+                continue
+            self._record(facts, failed)
+            stale += sum(run.count for run in settled.stale)
+        return stale
+
+    def complete(self, pool: str, consumer: str, outcome: str, runs: Iterable[Run], blob: bytes) -> None:
+        """Keep how messages ended that were acked before they ran."""
+        self._outcomes.append(Outcome(outcome, pool, consumer, merge(runs), blob))
+        self._commit.soon()
+        self._on_settled()
+
+    def release(self, receipt: Receipt, runs: Iterable[Run]) -> None:
+        """Give back messages that were not started; they are ready again at once."""
+        try:
+            _, facts = decide(self._queue, Release(receipt, merge(runs)), self._clock.now())
+        except StaleReceiptError:
+            return
+        self._record(facts)
+        self._on_ready()
+
+    def extend(self, consumer: str, leases: Collection[int]) -> tuple[int, ...]:
+        """Prolong leases; return the numbers of those that the consumer still holds."""
+        command = Extend(consumer, self._settings.lease_seconds, leases)
+        held, facts = decide(self._queue, command, self._clock.now())
+        self._record(facts)
+        return held
+
+    def expire(self) -> None:
+        """Take back what leases past their deadline hold, and wake whoever waits for delayed messages."""
+        _, facts = decide(self._queue, Expire(), self._clock.now())
+        self._record(facts)
+        self._on_ready()
+
+    def lose(self, consumers: Collection[str]) -> None:
+        """Take back what consumers hold that are known to be gone."""
+        _, facts = decide(self._queue, Lose(consumers), self._clock.now())
+        self._record(facts)
+        self._on_ready()
+
+    async def cancel(self, runs: Iterable[Run]) -> tuple[Run, ...]:
+        """Drop messages that wait; return those that were dropped, once that is durable."""
+        return await self._drop(Cancel(merge(runs)))
+
+    async def purge(self) -> tuple[Run, ...]:
+        """Drop all messages that wait; return them, once that is durable."""
+        return await self._drop(Purge())
+
+    # Reads
+
+    def counts(self) -> Counts:
+        """Return how many messages are in each state."""
+        counted = reads.counts(self._queue)
+        return Counts(*(counted[s] for s in (State.READY, State.DELAYED, State.LEASED, State.DEAD)))
+
+    def finished(self, pool: str) -> int:
+        """Return how many messages a consumer pool has settled."""
+        return self._book.finished.get(pool, 0)
+
+    def leasable(self) -> int:
+        """Return how many messages could be leased now."""
+        return reads.leasable(self._queue, self._clock.now())
+
+    def seconds_to_next_event(self) -> float | None:
+        """Return the seconds until a delayed message is due or a lease ends, None if nothing is awaited."""
+        moment = reads.next_event_at(self._queue)
+        return None if moment is None else max(moment - self._clock.now(), 0.0)
+
+    def consumers(self) -> set[str]:
+        """Return the consumers that hold leases."""
+        return {lease.consumer for lease in self._queue.leases.values()}
+
+    def states(self, run: Run) -> list[tuple[Run, State]]:
+        """Return what state the messages of *run* are in."""
+        return reads.state_of(self._queue, run)
+
+    async def outcomes(self, run: Run) -> list[Outcome]:
+        """Return how the messages of *run* ended, those of them that did and are still kept."""
+        await self._scan_outcomes()
+        failures = [
+            part
+            for entry in self._book.failures.overlapping(run.first, run.last)
+            for part in self._files.read_failures(entry)
+        ]
+        return [*self._outcomes.find(run), *failures]
+
+    async def page(self, pool: str, after: tuple[int, int] | None, max_bytes: int) -> Page:
+        """Return a part of what the tasks of a consumer pool returned; see ``OutcomeStore.page``."""
+        await self._scan_outcomes()
+        loop = asyncio.get_running_loop()
+        raw = await loop.run_in_executor(self._thread, self._outcomes.read_page, pool, after, max_bytes)
+        return self._outcomes.current(raw)
+
+    async def close(self) -> None:
+        """Sync, write a checkpoint, and give up the folder; a failed engine only gives it up."""
+        if self._upkeep is not None:
+            await asyncio.wait([self._upkeep])
+        try:
+            await self._commit.flush()
+            self._files.write_checkpoint(self._files.take_checkpoint(self._clock.now()))
+        except QueueFailedError:
+            pass
+        finally:
+            self.abandon()
+
+    def abandon(self) -> None:
+        """Give up the folder as it is: what a killed process would leave behind."""
+        self._commit.close()
+        self._files.close()
+
+    # Inside
+
+    def _record(self, facts: Sequence[Fact], failed: Outcome | None = None) -> None:
+        durable = [fact for fact in facts if not fact.volatile]
+        frames = [fact_frame(fact, _failures_of(fact, failed)) for fact in durable]
+        stretches = iter(self._files.log.append(frames) if frames else ())
+        for fact in facts:
+            if fact.volatile:
+                apply(self._queue, fact)
+            else:
+                self._book.enter(fact, next(stretches))
+        if durable:
+            self._commit.soon()
+            self._on_settled()
+
+    def _enter_put(self, fact: Fact, first: int, data: bytes, batch: Batch) -> None:
+        if fact.volatile:
+            apply(self._queue, fact)
+            return
+        (stretch,) = self._files.log.append([fact_frame(fact, data)])
+        self._book.enter(fact, stretch)
+        self._reader.remember(stretch, first, batch)
+
+    def _committed(self, sequence: int) -> None:
+        apply(self._queue, Committed(sequence))
+        self._on_ready()
+        if self._upkeep is None and self._files.need_upkeep():
+            self._upkeep = asyncio.get_running_loop().create_task(self._keep_up())
+
+    async def _keep_up(self) -> None:
+        """Seal full segments, write checkpoints, move survivors forward, drop what is settled."""
+        loop = asyncio.get_running_loop()
+        self._rolling = loop.create_future()
+        try:
+            now = self._clock.now()
+            await loop.run_in_executor(self._thread, self._files.roll, now)
+            move_survivors(self._files, self._reader, now)
+            saved = self._files.take_checkpoint(now)
+            retired = self._outcomes.retire(now)
+            await loop.run_in_executor(self._thread, self._files.write_checkpoint, saved)
+            settled = self._files.settled_segments()
+            self._reader.forget(settled)
+            await loop.run_in_executor(self._thread, self._files.drop, settled, retired)
+        finally:
+            self._rolling.set_result(None)
+            self._rolling = self._upkeep = None
+
+    async def _free_to_write(self) -> None:
+        while self._rolling is not None:
+            await asyncio.shield(self._rolling)
+
+    async def _drop(self, command: Cancel | Purge) -> tuple[Run, ...]:
+        await self._free_to_write()
+        runs, facts = decide(self._queue, command, self._clock.now())
+        if runs:
+            self._outcomes.append(Outcome(CANCELLED, "", "", runs, b""))
+        self._record(facts)
+        await self._commit.durable()
+        return runs
+
+    def _keep(self, outcome: Outcome, counted: tuple[Run, ...]) -> None:
+        if counted == outcome.runs:
+            self._outcomes.append(outcome)
+        else:
+            for part in cut(outcome, counted):
+                self._outcomes.append(part)
+
+    def _by_attempts(self, receipt: Receipt, runs: tuple[Run, ...]) -> dict[int, tuple[Run, ...]]:
+        groups: dict[int, list[Run]] = {}
+        for first, last, tally in reads.pieces_of(self._queue, receipt):
+            groups.setdefault(tally.attempts, []).extend(intersect((Run(first, last),), runs))
+        known = {attempts: tuple(group) for attempts, group in groups.items() if group}
+        return known or {0: runs}
+
+    def _fitting(self, grant: Grant, max_bytes: int) -> int:
+        each = self._reader.bytes_per_message(grant.runs[0])
+        return grant.count if each * grant.count <= max_bytes else max(int(max_bytes / each), 1)
+
+    async def _warm(self, runs: tuple[Run, ...]) -> None:
+        cold = self._reader.cold(runs)
+        if sum(stretch.length for stretch in cold) > _LARGE_READ_BYTES:
+            loop = asyncio.get_running_loop()
+            for stretch in cold:
+                placed = await loop.run_in_executor(self._thread, self._reader.read, stretch)
+                self._reader.admit(stretch, placed)
+
+    def _bury_damaged(self, grant: Grant, slices: tuple[Slice, ...]) -> None:
+        """What was leased but cannot be read becomes a dead letter instead of being leased for ever."""
+        read = merge(Run(part.first, part.first + part.count) for part in slices)
+        if read != grant.runs:
+            lost = subtract(grant.runs, read)
+            _, facts = decide(
+                self._queue, Nack(grant.receipt, lost, "damaged", final=True), self._clock.now()
+            )
+            self._record(facts)
+
+    async def _scan_outcomes(self) -> None:
+        if not self._outcomes.scanned:
+            loop = asyncio.get_running_loop()
+            self._outcomes.admit_old(await loop.run_in_executor(self._thread, self._outcomes.read_old))
+
+
+def _failures_of(fact: Fact, failed: Outcome | None) -> bytes:
+    if failed is None or not isinstance(fact, Died):
+        return b""
+    return b"".join(bytes(part.blob) for part in cut(failed, fact.runs))

@@ -1,0 +1,73 @@
+"""The frames that a queue writes: a fact and the bytes it is about."""
+
+from __future__ import annotations
+
+import struct
+from typing import NamedTuple
+
+import msgpack
+
+from daskqueue.core.encode import decode, encode
+from daskqueue.core.facts import Fact
+from daskqueue.message import Run
+from daskqueue.storage.frame import Buffer, Frame
+
+_LENGTH = struct.Struct("<I")
+OUTCOME = 200
+
+RETURNED = "returned"
+FAILED = "failed"
+CANCELLED = "cancelled"
+
+
+class Outcome(NamedTuple):
+    """How some messages ended: ``blob`` holds a value or failure for each sequence of ``runs``, in order.
+
+    It is empty when nothing was kept: cancelled messages, and those whose process died (see ``reason``).
+    """
+
+    state: str
+    pool: str
+    consumer: str
+    runs: tuple[Run, ...]
+    blob: Buffer
+    reason: str = ""
+
+
+def fact_frame(fact: Fact, *attachment: Buffer) -> tuple[int, list[Buffer]]:
+    """Return the frame of a fact for ``Log.append``: its length, the fact, then what it is about."""
+    kind, data = encode(fact)
+    return kind, [_LENGTH.pack(len(data)), data, *attachment]
+
+
+def read_fact(frame: Frame) -> tuple[Fact | None, memoryview]:
+    """Return the fact of a frame (None for a kind this version does not know) and its attachment."""
+    (length,) = _LENGTH.unpack_from(frame.payload)
+    end = _LENGTH.size + length
+    return decode(frame.kind, frame.payload[_LENGTH.size : end]), frame.payload[end:]
+
+
+def outcome_frame(outcome: Outcome) -> tuple[int, list[Buffer]]:
+    """Return the frame of an outcome for the results' log."""
+    head = msgpack.packb([outcome.state, outcome.pool, outcome.consumer, outcome.runs, outcome.reason])
+    return OUTCOME, [_LENGTH.pack(len(head)), head, outcome.blob]
+
+
+def read_outcome(frame: Frame) -> Outcome:
+    """Return what :func:`outcome_frame` wrote."""
+    (length,) = _LENGTH.unpack_from(frame.payload)
+    end = _LENGTH.size + length
+    state, pool, consumer, runs, reason = msgpack.unpackb(frame.payload[_LENGTH.size : end])
+    return Outcome(state, pool, consumer, tuple(Run(*run) for run in runs), frame.payload[end:], reason)
+
+
+def moved_attachment(batches: bytes, failures: bytes) -> list[Buffer]:
+    """Return the attachment of a Moved fact: record batches end to end, then the failures of dead letters."""
+    return [_LENGTH.pack(len(batches)), batches, failures]
+
+
+def read_moved(attachment: memoryview) -> tuple[memoryview, memoryview]:
+    """Return the two parts of what :func:`moved_attachment` made."""
+    (length,) = _LENGTH.unpack_from(attachment)
+    end = _LENGTH.size + length
+    return attachment[_LENGTH.size : end], attachment[end:]

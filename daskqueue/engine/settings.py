@@ -1,0 +1,61 @@
+"""What can be set about one queue, and what it is unless somebody says otherwise."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from daskqueue.core.queue import Settings
+
+FSYNC_CHOICES = '"always", "never" or "interval:<milliseconds>"'
+
+
+@dataclass(frozen=True, slots=True)
+class QueueSettings:
+    """The settings of one queue.
+
+    Args:
+        fsync: when what was put is on the disk: ``always`` (before ``submit`` returns), ``never`` (when the
+            system likes) or ``interval:<milliseconds>``.
+        max_messages: how many messages may wait or run; None for no bound.
+        max_losses: how often a message may be handed out and lost with its consumer before it is a dead letter.
+        backoff_seconds: pause before the first retry; it doubles with each further one.
+        backoff_max_seconds: the longest pause before a retry.
+        lease_seconds: how long a message stays a silent consumer's.
+        grace_seconds: how long a lease outlives a restart of the queue, for its consumer to come back.
+        segment_bytes: size at which a file of the log is sealed and the next begun.
+        result_bytes: how much the results may take on the disk (or in memory).
+        result_ttl_seconds: how long results are kept.
+    """
+
+    fsync: str = "always"
+    max_messages: int | None = None
+    max_losses: int = 5
+    backoff_seconds: float = 1.0
+    backoff_max_seconds: float = 600.0
+    lease_seconds: float = 60.0
+    grace_seconds: float = 30.0
+    segment_bytes: int = 64 << 20
+    result_bytes: int = 1 << 30
+    result_ttl_seconds: float = 7 * 86400.0
+
+    def __post_init__(self) -> None:
+        self.lazy_seconds()
+
+    def lazy_seconds(self) -> float | None:
+        """Return the pause between syncs in seconds, or None when each reply waits for its sync.
+
+        Raises:
+            ValueError: ``fsync`` is none of the choices.
+        """
+        if self.fsync == "always":
+            return None
+        if self.fsync == "never":
+            return float("inf")
+        kind, _, milliseconds = self.fsync.partition(":")
+        if kind == "interval" and milliseconds.isdigit() and int(milliseconds) > 0:
+            return int(milliseconds) / 1000
+        raise ValueError(f"unknown fsync {self.fsync!r}; choose {FSYNC_CHOICES}")
+
+    def of_core(self) -> Settings:
+        """Return the part of the settings that the state machine acts on."""
+        return Settings(max_losses=self.max_losses, max_messages=self.max_messages)

@@ -1,0 +1,455 @@
+"""A pool of queues: what users submit to."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import itertools
+import logging
+import os
+import weakref
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from distributed import Client, default_client, get_client
+
+from daskqueue.actors.producer import Lane, Placed
+from daskqueue.actors.queues import PoolSpec, Queues, new_pool_id
+from daskqueue.actors.waiting import Waiting
+from daskqueue.batch import encode_calls, encode_items, encode_one
+from daskqueue.durations import seconds_of
+from daskqueue.engine.settings import QueueSettings
+from daskqueue.errors import DaskQueueError
+from daskqueue.job import Job, Jobs
+from daskqueue.message import MAX_QUEUES, Durability
+from daskqueue.notices import show_notices
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+
+logger = logging.getLogger(__name__)
+
+# Bytes that batch_submit may have on the way before it waits for the oldest.
+IN_FLIGHT_BYTES = 32 << 20
+_STATUS_SECONDS = 5.0
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class SubmitOptions:
+    """How messages are submitted; see :meth:`QueuePool.options`."""
+
+    retries: int = 0
+    delay_seconds: float = 0.0
+    timeout_seconds: float | None = None
+
+
+class QueuePool:
+    """A fixed number of queues on the workers of a Dask cluster, fed round robin.
+
+    Args:
+        client: a Dask client; None for the one of this task or process.
+        n_queues: how many queues, spread over the workers.
+        durability: ``"transient"`` (in the memory of a worker) or ``"durable"`` (in a folder).
+        dirpath: folder of a durable pool, on a disk that all workers reach; relative to the working directory
+            of this process. Default: ``~/.local/share/daskqueue/<name>``.
+        name: names the pool, and the folders of its queues.
+        maxsize: the most messages that a queue may hold; ``submit`` waits for room. None for no bound.
+        retries: how often a task that raised is run again before it becomes a dead letter.
+        backoff: pause before the first retry (seconds, or text such as ``"2s"``); it doubles with each one.
+        lease: how long a message stays with a consumer that has gone silent.
+        fsync: ``"always"`` (``submit`` returns when the message is on the disk), ``"interval:<ms>"`` or ``"never"``.
+
+    Raises:
+        ValueError: an argument that cannot be; the message names the choices.
+        FolderError: the folder cannot be used, or is somebody else's.
+        FolderInUseError: the folder is served from outside this cluster.
+    """
+
+    def __init__(
+        self,
+        client: Client | None = None,
+        n_queues: int = 1,
+        durability: Durability | str = Durability.TRANSIENT,
+        dirpath: str | os.PathLike[str] | None = None,
+        *,
+        name: str = "default",
+        maxsize: int | None = None,
+        retries: int = 0,
+        backoff: float | str = 1.0,
+        lease: float | str = 60.0,
+        fsync: str = "always",
+    ) -> None:
+        durability = Durability.parse(durability)
+        _check_count("n_queues", n_queues, most=MAX_QUEUES)
+        _check_name(name)
+        if maxsize is not None:
+            _check_count("maxsize", maxsize)
+        if retries < 0:
+            raise ValueError(f"retries is {retries}; it must be 0 or more")
+        if dirpath is not None and durability is Durability.TRANSIENT:
+            raise ValueError(
+                'dirpath is given, but the pool is transient; did you mean durability="durable"?'
+            )
+        settings = QueueSettings(
+            fsync=fsync if durability is Durability.DURABLE else "never",
+            max_messages=maxsize,
+            backoff_seconds=seconds_of("backoff", backoff),
+            lease_seconds=seconds_of("lease", lease),
+            segment_bytes=(64 << 20) if durability is Durability.DURABLE else (8 << 20),
+        )
+        folder = _folder(dirpath, name) if durability is Durability.DURABLE else None
+        spec = PoolSpec(new_pool_id(), name, n_queues, durability, folder, settings)
+        self._set_up(client, spec, SubmitOptions(retries=retries))
+        if not self.client.asynchronous:
+            self.sync(self._open)
+
+    def _set_up(self, client: Client | None, spec: PoolSpec, options: SubmitOptions) -> None:
+        self.client = client if client is not None else _client_here()
+        self.queues = Queues(self.client, spec)
+        self.waiting = Waiting(self.queues)
+        self._options = options
+        loop = self.client.loop.asyncio_loop
+        self._lanes = [Lane(self.queues, index, loop) for index in range(spec.n_queues)]
+        self._next_queue = itertools.count()
+        self._opened = False
+        weakref.finalize(self, _close_soon, self.queues, self.waiting, loop)
+
+    @classmethod
+    def attach(cls, spec: PoolSpec, options: SubmitOptions, client: Client | None = None) -> QueuePool:
+        """Return a handle of a pool that exists: what unpickling one does."""
+        pool = cls.__new__(cls)
+        pool._set_up(client, spec, options)  # noqa: SLF001  a constructor
+        return pool
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return QueuePool.attach, (self.queues.spec, self._options)
+
+    # Submitting
+
+    def submit(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Job:
+        """Put one call into the next queue; return its job once the message is as durable as the pool.
+
+        Raises:
+            BatchError: the function or an argument cannot be pickled.
+            QueueFullError: no room within the timeout set by :meth:`options`.
+            QueueLostError: the queue was lost and did not come back.
+            StorageError: the disk refused.
+        """
+        if not callable(function):
+            raise TypeError(f"submit wants a function to call, not {function!r:.80}")
+        data = encode_one(function, args, kwargs)
+        return self._finish(self._send(data), self._job)
+
+    def batch_submit(
+        self,
+        calls: Iterable[Any],
+        batch_size: int = 1000,
+        *,
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Jobs:
+        """Put many calls into the queues, *batch_size* after *batch_size* to each in turn.
+
+        Args:
+            calls: any iterable, taken lazily, of ``(function, *args)``, ``daskqueue.call(function, ...)`` or
+                plain functions.
+            batch_size: how many calls share a record batch.
+            kwargs: keyword arguments for every call.
+
+        Returns:
+            The jobs, in the order of the calls, once all messages are as durable as the pool.
+
+        Raises:
+            TypeError, BatchError: a call that cannot be; batches before its own are submitted.
+        """
+        _check_count("batch_size", batch_size)
+        return self._put_all(batched(calls, batch_size), lambda part: encode_calls(part, kwargs))
+
+    def map(
+        self, function: Callable[..., Any], *iterables: Iterable[Any], batch_size: int = 1000, **kwargs: Any
+    ) -> Jobs:
+        """Put ``function(*args, **kwargs)`` for each *args* of the zipped iterables; see :meth:`batch_submit`."""
+        if not iterables:
+            raise TypeError("map wants at least one iterable of arguments")
+        calls = ((function, *args) for args in zip(*iterables, strict=False))
+        return self.batch_submit(calls, batch_size, kwargs=kwargs or None)
+
+    def put(self, item: Any) -> Job:
+        """Put one raw item, for consumers with a ``process_item`` of their own."""
+        return self._finish(self._send(encode_items([item])), self._job)
+
+    def put_many(self, items: Iterable[Any], batch_size: int = 1000) -> Jobs:
+        """Put many raw items, *batch_size* after *batch_size* to each queue in turn."""
+        _check_count("batch_size", batch_size)
+        return self._put_all(batched(items, batch_size), encode_items)
+
+    def options(
+        self,
+        *,
+        retries: int | None = None,
+        delay: float | str | None = None,
+        timeout: float | str | None = None,
+    ) -> QueuePool:
+        """Return the same pool with other options for what is submitted through it.
+
+        Args:
+            retries: how often a task that raised is run again.
+            delay: seconds (or text such as ``"10s"``) before the messages may run.
+            timeout: how long to wait for room in a full queue before ``QueueFullError``.
+        """
+        changes: dict[str, Any] = {}
+        if retries is not None:
+            if retries < 0:
+                raise ValueError(f"retries is {retries}; it must be 0 or more")
+            changes["retries"] = retries
+        if delay is not None:
+            changes["delay_seconds"] = seconds_of("delay", delay)
+        if timeout is not None:
+            changes["timeout_seconds"] = seconds_of("timeout", timeout)
+        view = QueuePool.__new__(QueuePool)
+        view.__dict__.update(self.__dict__)
+        view._options = dataclasses.replace(self._options, **changes)  # noqa: SLF001  a copy of this
+        view._whole = self  # type: ignore[attr-defined]  # noqa: SLF001  keeps the pool open
+        return view
+
+    # Looking and changing
+
+    @property
+    def name(self) -> str:
+        """The pool's name."""
+        return self.queues.spec.name
+
+    @property
+    def n_queues(self) -> int:
+        """How many queues the pool has."""
+        return self.queues.spec.n_queues
+
+    @property
+    def durability(self) -> Durability:
+        """Where the pool keeps its messages."""
+        return self.queues.spec.durability
+
+    @property
+    def dirpath(self) -> str | None:
+        """The folder of a durable pool, absolute."""
+        return self.queues.spec.dirpath
+
+    def __len__(self) -> int:
+        return self.n_queues
+
+    def __getitem__(self, index: int) -> QueueView:
+        if not -self.n_queues <= index < self.n_queues:
+            raise IndexError(f"the pool has {self.n_queues} queues")
+        return QueueView(self, index % self.n_queues)
+
+    def __iter__(self) -> Iterator[QueueView]:
+        return (self[index] for index in range(self.n_queues))
+
+    def get_queue_size(self) -> dict[str, int]:
+        """Return how many messages each queue has that are not settled: waiting or running."""
+        statuses: list[dict[str, Any]] = self.sync(self.statuses)
+        return {status["name"]: pending_of(status) for status in statuses}
+
+    def cancel(self, jobs: Iterable[Job] | Jobs) -> int:
+        """Drop those of the jobs that still wait; return how many were."""
+        return self.sync(self._cancel, jobs.ids() if isinstance(jobs, Jobs) else (job.id for job in jobs))
+
+    def reset(self) -> int:
+        """Drop all messages that wait, in all queues; return how many. What runs is finished."""
+        return self.sync(self._reset)
+
+    def __repr__(self) -> str:
+        if self.client.asynchronous:
+            return f"QueuePool : {self.n_queues} queue(s)"
+        return self.sync(self.describe)
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{self!r}</pre>"
+
+    def __await__(self) -> Generator[Any, None, QueuePool]:
+        return self._opened_pool().__await__()
+
+    async def _opened_pool(self) -> QueuePool:
+        await self._open()
+        return self
+
+    # On the client's event loop
+
+    def sync(self, function: Callable[..., Any], *args: Any) -> Any:
+        """Run a coroutine function on the client's loop; with an asynchronous client, return its awaitable."""
+        return self.client.sync(function, *args)
+
+    async def _open(self) -> None:
+        if self._opened:
+            return
+        show_notices()
+        await self.queues.open()
+        self._opened = True
+        logger.info("Created %d queues in Cluster and one QueueManager.", self.n_queues)
+        if self.dirpath is not None:
+            logger.debug("The messages are in %s", self.dirpath)
+
+    async def statuses(self, pool_id: str = "") -> list[dict[str, Any]]:
+        """Return what each queue says of itself; one that does not answer is marked ``lost``."""
+        return list(await asyncio.gather(*(self._status(index, pool_id) for index in range(self.n_queues))))
+
+    async def describe(self) -> str:
+        """Return the pool's repr."""
+        statuses = await self.statuses()
+        if len(statuses) >= 5:
+            received = sum(status.get("enqueued", 0) for status in statuses)
+            pending = sum(pending_of(status) for status in statuses)
+            return f"QueuePool : \n\t{len(statuses)} queue(s) \n\t{received} received \n\t{pending} pending"
+        return f"QueuePool : {len(statuses)} queue(s)" + "".join(
+            f"\n\t{line_of(status)}" for status in statuses
+        )
+
+    async def _status(self, index: int, pool_id: str) -> dict[str, Any]:
+        try:
+            status: dict[str, Any] = await self.queues.call(
+                index, "status", pool_id, deadline=_STATUS_SECONDS, patience=_STATUS_SECONDS
+            )
+        except DaskQueueError as error:
+            return {"name": f"queue {index}", "lost": str(error), "finished": 0}
+        return status
+
+    async def _cancel(self, ids: Iterable[int]) -> int:
+        wanted: dict[int, list[tuple[int, int]]] = {}
+        for job_id in ids:
+            place = Job(self, job_id).place
+            wanted.setdefault(place.queue, []).append((place.sequence, place.sequence + 1))
+        dropped = await asyncio.gather(
+            *(self.queues.call(index, "cancel", runs) for index, runs in wanted.items())
+        )
+        return sum(last - first for runs in dropped for first, last in runs)
+
+    async def _reset(self) -> int:
+        dropped = await asyncio.gather(*(self.queues.call(index, "purge") for index in range(self.n_queues)))
+        return sum(last - first for runs in dropped for first, last in runs)
+
+    # Sending
+
+    def _send(self, data: bytes) -> Future[Placed]:
+        lane = self._lanes[next(self._next_queue) % self.n_queues]
+        options = self._options
+        return lane.put(data, options.retries, options.delay_seconds, options.timeout_seconds)
+
+    def _job(self, placed: Placed) -> Job:
+        return Jobs(self, [(placed, 1)])[0]
+
+    def _finish(self, future: Future[Placed], made: Callable[[Placed], Any]) -> Any:
+        if self.client.asynchronous:
+            return self._finish_async(future, made)
+        return made(future.result())
+
+    async def _finish_async(self, future: Future[Placed], made: Callable[[Placed], Any]) -> Any:
+        return made(await asyncio.wrap_future(future))
+
+    def _put_all(self, parts: Iterator[Sequence[Any]], encode: Callable[[Sequence[Any]], bytes]) -> Any:
+        steps = self._put_steps(parts, encode)
+        if self.client.asynchronous:
+            return self._put_all_async(steps)
+        done: list[tuple[Placed, int]] = []
+        for future, count in steps:
+            done.append((future.result(), count))
+        return Jobs(self, done)
+
+    async def _put_all_async(self, steps: Iterator[tuple[Future[Placed], int]]) -> Jobs:
+        return Jobs(self, [(await asyncio.wrap_future(future), count) for future, count in steps])
+
+    def _put_steps(
+        self, parts: Iterator[Sequence[Any]], encode: Callable[[Sequence[Any]], bytes]
+    ) -> Iterator[tuple[Future[Placed], int]]:
+        """Encode and send ahead; yield the oldest put whenever enough is on the way, and the rest at the end."""
+        on_the_way: deque[tuple[Future[Placed], int, int]] = deque()
+        size = 0
+        for part in parts:
+            data = encode(part)
+            size += len(data)
+            on_the_way.append((self._send(data), len(part), len(data)))
+            while on_the_way and (size > IN_FLIGHT_BYTES or on_the_way[0][0].done()):
+                future, count, length = on_the_way.popleft()
+                size -= length
+                yield future, count
+        for future, count, _ in on_the_way:
+            yield future, count
+
+
+class QueueView:
+    """One queue of a pool."""
+
+    def __init__(self, pool: QueuePool, index: int) -> None:
+        self.index = index
+        self._pool = pool
+
+    def qsize(self) -> int:
+        """Return how many messages wait or run."""
+        status: dict[str, Any] = self.status()
+        return pending_of(status)
+
+    def status(self) -> dict[str, Any]:
+        """Return the queue's name and its counts by state."""
+        status: dict[str, Any] = self._pool.sync(self._pool.queues.call, self.index, "status")
+        return status
+
+    def __repr__(self) -> str:
+        return line_of(self.status())
+
+
+def batched(items: Iterable[Any], size: int) -> Iterator[Sequence[Any]]:
+    """Yield the items in lists of *size*, slices of them where they are a list."""
+    if isinstance(items, list):
+        yield from (items[start : start + size] for start in range(0, len(items), size))
+        return
+    rest = iter(items)
+    while part := list(itertools.islice(rest, size)):
+        yield part
+
+
+def pending_of(status: Mapping[str, Any]) -> int:
+    """Return how many messages of a queue are not settled."""
+    return sum(status.get(state, 0) for state in ("ready", "delayed", "leased"))
+
+
+def line_of(status: Mapping[str, Any]) -> str:
+    """Return a queue's line in its pool's repr."""
+    if "lost" in status:
+        return f"{status['name']}: lost ({status['lost']})"
+    return f"{status['name']}: {pending_of(status)} pending items"
+
+
+def _client_here() -> Client:
+    try:
+        return get_client()
+    except ValueError:
+        return default_client()
+
+
+def _close_soon(queues: Queues, waiting: Waiting, loop: asyncio.AbstractEventLoop) -> None:
+    def close() -> None:
+        waiting.close()
+        queues.close()
+
+    if not loop.is_closed():
+        loop.call_soon_threadsafe(close)
+
+
+def _folder(dirpath: str | os.PathLike[str] | None, name: str) -> str:
+    if dirpath is None:
+        data_home = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
+        return str(Path(data_home) / "daskqueue" / name)
+    return str(Path(dirpath).absolute())
+
+
+def _check_count(what: str, value: object, most: int | None = None) -> None:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError(f"{what} is {value!r}; it must be a whole number")
+    if value < 1 or (most is not None and value > most):
+        bounds = "1 or more" if most is None else f"between 1 and {most}"
+        raise ValueError(f"{what} is {value}; it must be {bounds}")
+
+
+def _check_name(name: object) -> None:
+    if not isinstance(name, str) or not name or not name.replace("-", "").replace("_", "").isalnum():
+        raise ValueError(f"name is {name!r}; use letters, digits, '-' and '_'")

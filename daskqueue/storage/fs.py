@@ -1,0 +1,177 @@
+"""The few file calls that storage is made of, and the local disk behind them.
+
+Every call that touches a disk goes through :class:`FileSystem`, so a test can stop the world before or after
+any of them. A handle is a number that only the file system that gave it understands.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from itertools import islice
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from daskqueue.storage.frame import Buffer
+
+MAX_BUFFERS = 1024  # IOV_MAX on Linux: one buffer more and writev answers EINVAL
+PRIVATE_FILE = 0o600
+
+
+class FileSystem(Protocol):
+    """What storage asks of a disk. Every call raises ``OSError`` when the disk refuses."""
+
+    def make_folder(self, path: Path, mode: int = 0o700) -> None:
+        """Create the folder and its missing parents, durably; an existing one is left as it is."""
+
+    def exists(self, path: Path) -> bool:
+        """Say whether there is a file or folder of that name."""
+
+    def names(self, path: Path) -> list[str]:
+        """Return the names in a folder, in no particular order."""
+
+    def create(self, path: Path) -> int:
+        """Create a file that must not exist yet, and return a handle to read and append."""
+
+    def open(self, path: Path) -> int:
+        """Return a handle to read an existing file."""
+
+    def lock(self, path: Path) -> int:
+        """Create or open a file for reading and appending, and hold it for this handle alone.
+
+        Raises:
+            BlockingIOError: another handle holds it.
+        """
+
+    def write(self, handle: int, buffers: Sequence[Buffer]) -> int:
+        """Append all bytes of the buffers to the file, or raise; return their number."""
+
+    def read(self, handle: int, offset: int, length: int) -> bytes:
+        """Return *length* bytes from *offset*; fewer only where the file ends."""
+
+    def size(self, handle: int) -> int:
+        """Return the file's length in bytes."""
+
+    def truncate(self, handle: int, length: int) -> None:
+        """Cut the file to *length* bytes."""
+
+    def sync(self, handle: int) -> None:
+        """Return when the file's bytes and length are on the disk."""
+
+    def sync_folder(self, path: Path) -> None:
+        """Return when the folder's names are on the disk."""
+
+    def rename(self, old: Path, new: Path) -> None:
+        """Give a file another name, replacing what had it."""
+
+    def remove(self, path: Path) -> None:
+        """Remove a file's name; open handles still read its bytes."""
+
+    def close(self, handle: int) -> None:
+        """Give a handle back, and with it the lock it may hold."""
+
+    def free_bytes(self, path: Path) -> int:
+        """Return how many bytes may still be written where the folder lies."""
+
+
+class LocalFileSystem(FileSystem):
+    """The disks of this machine."""
+
+    def make_folder(self, path: Path, mode: int = 0o700) -> None:
+        missing = [folder for folder in (path, *path.parents) if not folder.exists()]
+        for folder in reversed(missing):
+            folder.mkdir(mode=mode, exist_ok=True)
+            self.sync_folder(folder.parent)
+
+    def exists(self, path: Path) -> bool:
+        return path.exists()
+
+    def names(self, path: Path) -> list[str]:
+        return [entry.name for entry in path.iterdir()]
+
+    def create(self, path: Path) -> int:
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, PRIVATE_FILE)
+
+    def open(self, path: Path) -> int:
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+
+    def lock(self, path: Path) -> int:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, PRIVATE_FILE)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(handle)
+            raise
+        return handle
+
+    def write(self, handle: int, buffers: Sequence[Buffer]) -> int:
+        total = sum(map(len, buffers))
+        if len(buffers) <= MAX_BUFFERS:
+            written = os.writev(handle, buffers)
+            if written == total:
+                return total
+            buffers = _after(buffers, written)
+        for group in _groups(buffers):
+            rest = group
+            while rest:
+                rest = _after(rest, os.writev(handle, rest))
+        return total
+
+    def read(self, handle: int, offset: int, length: int) -> bytes:
+        data = os.pread(handle, length, offset)
+        if len(data) == length or not data:
+            return data
+        pieces = [data]
+        missing = length - len(data)
+        while missing and (data := os.pread(handle, missing, offset + length - missing)):
+            pieces.append(data)
+            missing -= len(data)
+        return b"".join(pieces)
+
+    def size(self, handle: int) -> int:
+        return os.fstat(handle).st_size
+
+    def truncate(self, handle: int, length: int) -> None:
+        os.ftruncate(handle, length)
+
+    def sync(self, handle: int) -> None:
+        os.fdatasync(handle)
+
+    def sync_folder(self, path: Path) -> None:
+        handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+    def rename(self, old: Path, new: Path) -> None:
+        old.rename(new)
+
+    def remove(self, path: Path) -> None:
+        path.unlink()
+
+    def close(self, handle: int) -> None:
+        os.close(handle)
+
+    def free_bytes(self, path: Path) -> int:
+        volume = os.statvfs(path)
+        return volume.f_bavail * volume.f_frsize
+
+
+def _groups(buffers: Sequence[Buffer]) -> Iterator[Sequence[Buffer]]:
+    """Yield the buffers in groups that one ``writev`` takes."""
+    remaining = iter(buffers)
+    while group := list(islice(remaining, MAX_BUFFERS)):
+        yield group
+
+
+def _after(buffers: Sequence[Buffer], count: int) -> Sequence[Buffer]:
+    """Return what is left of the buffers behind their first *count* bytes."""
+    for index, buffer in enumerate(buffers):
+        if count < len(buffer):
+            return [memoryview(buffer)[count:], *buffers[index + 1 :]]
+        count -= len(buffer)
+    return []

@@ -1,0 +1,307 @@
+"""An append-only sequence of frames in the segment files of one folder.
+
+The phases come in order: ``open`` looks, ``replay`` reads to the end, ``start`` begins this opening's own
+segment, and only then can be appended. Nothing that an earlier opening wrote is ever changed: a torn tail is
+cut by writing down, in the new segment, how far the old ones count.
+"""
+
+from __future__ import annotations
+
+from threading import Lock
+from typing import TYPE_CHECKING, NoReturn
+
+from daskqueue.errors import FolderError, QueueFailedError, StorageError
+from daskqueue.storage.catalogue import survey
+from daskqueue.storage.frame import ALIGNMENT
+from daskqueue.storage.reading import SegmentReader
+from daskqueue.storage.replay import RecoveryReport, Replay
+from daskqueue.storage.segment import (
+    HEADER_BYTES,
+    QUEUE_ID_BYTES,
+    Header,
+    Position,
+    Segment,
+    SegmentFolder,
+    Stretch,
+)
+from daskqueue.storage.writer import SegmentWriter, checked
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from daskqueue.storage.catalogue import Catalogue
+    from daskqueue.storage.frame import Frame
+    from daskqueue.storage.fs import FileSystem
+    from daskqueue.storage.writer import Frames
+
+__all__ = ["Log", "Position", "RecoveryReport", "Replay", "Segment", "Stretch"]
+
+
+class Log:
+    """Frames that are appended, synced, read, and dropped segment by segment.
+
+    ``append`` and ``sync`` may run in two threads at a time, ``read`` and ``drop`` in any.
+
+    Attributes:
+        queue_id: 16 bytes that all segments carry.
+        epoch: the number of this opening, one more than the highest found.
+        failure: why nothing is accepted any more; None while all is well.
+        strays: numbers of segment files that do not count.
+    """
+
+    def __init__(self, place: SegmentFolder, queue_id: bytes, found: Catalogue) -> None:
+        self.queue_id = queue_id
+        self.epoch = found.highest_epoch + 1
+        self.failure: str | None = None
+        self.strays = found.strays
+        self._place, self._fs = place, place.fs
+        self._older = {segment.number: segment for segment in found.segments}
+        self._damaged = found.damaged
+        self._inherited = {segment.number for segment in found.segments if not segment.exact}
+        self._next_number = found.highest_number + 1
+        self._reader = SegmentReader(place, queue_id)
+        self._current: SegmentWriter | None = None
+        self._writing, self._syncing = Lock(), Lock()
+
+    @classmethod
+    def open(cls, fs: FileSystem, folder: Path, suffix: str = ".log", queue_id: bytes | None = None) -> Log:
+        """Return the log of a folder, ready to be replayed and started; nothing is written yet.
+
+        Args:
+            fs: where the folder lies.
+            folder: an existing folder; an empty one is a new log.
+            suffix: how the names of this log's segments end.
+            queue_id: 16 bytes that the segments must carry, and new ones get; None: those that are there.
+
+        Raises:
+            FolderError: the folder cannot be read, is not of this queue, or is empty without a *queue_id*.
+            FormatError: a newer version wrote there.
+        """
+        if queue_id is not None and len(queue_id) != QUEUE_ID_BYTES:
+            raise ValueError(f"a queue id has {QUEUE_ID_BYTES} bytes, not {len(queue_id)}")
+        place = SegmentFolder(fs, folder, suffix)
+        found = survey(place, queue_id)
+        if found.queue_id is None:
+            raise FolderError(f"{folder} holds no segment of a queue")
+        return cls(place, found.queue_id, found)
+
+    @property
+    def segments(self) -> list[Segment]:
+        """The segments that count, oldest first; the last one is being written, once the log is started."""
+        current = self._current  # read first: a roll in another thread may put it among the older ones now
+        older = list(self._older.values())
+        if current is None:
+            return older
+        newest = current.segment
+        return [*(segment for segment in older if segment.number != newest.number), newest]
+
+    @property
+    def size_bytes(self) -> int:
+        """How many bytes the segments have that count."""
+        return sum(segment.length for segment in self.segments)
+
+    @property
+    def tail(self) -> Position:
+        """Where the next frame goes."""
+        return self._started().tail
+
+    @property
+    def synced(self) -> Position:
+        """How far the log is on the disk."""
+        return self._started().synced
+
+    def start(self, first_sequence: int = 0, frames: Frames = ()) -> list[Stretch]:
+        """Begin this opening's segment with *frames*; return where they lie. They are on the disk then.
+
+        Args:
+            first_sequence: the first sequence that the segment may hold.
+            frames: kinds and payloads, as for :meth:`append`.
+
+        Raises:
+            StorageError: the segment could not be written; the log is not started.
+        """
+        with self._writing, self._syncing:
+            if self._current is not None:
+                raise ValueError("the log is started already")
+            try:
+                self._sync_inherited()
+                self._current, stretches = self._create(first_sequence, frames)
+            except OSError as error:
+                raise StorageError(f"cannot begin a segment in {self._place.path}: {error}") from error
+            return stretches
+
+    def append(self, frames: Frames) -> list[Stretch]:
+        """Write frames into the page cache with one call; return where they lie.
+
+        Args:
+            frames: for each a kind (16 to 255) and the payload in pieces of bytes, which are not joined.
+
+        Raises:
+            StorageError: the disk is full; nothing was written, and the log goes on once there is room.
+            QueueFailedError: the write failed otherwise, now or before; nothing is accepted any more.
+        """
+        with self._writing:
+            current = self._usable()
+            try:
+                return current.append(checked(frames))
+            except OSError as error:
+                self._fail("a write", error)
+
+    def sync(self) -> Position:
+        """Return when all that was appended before the call is on the disk, and how far that is.
+
+        Raises:
+            QueueFailedError: this or an earlier sync or write failed; a second try would prove nothing.
+        """
+        with self._syncing:
+            return self._sync(self._usable())
+
+    def roll(self, first_sequence: int, frames: Frames = ()) -> list[Stretch]:
+        """Seal the segment and begin the next one with *frames*; return where they lie.
+
+        Both segments are on the disk then. This takes about three syncs, and appends wait for it.
+
+        Args:
+            first_sequence: the first sequence that the new segment may hold.
+            frames: the carry; kinds and payloads as for :meth:`append`.
+
+        Raises:
+            StorageError: the disk is full; the old segment goes on.
+            QueueFailedError: anything else failed; nothing is accepted any more.
+        """
+        with self._writing, self._syncing:
+            old = self._usable()
+            self._sync(old)
+            try:
+                following, stretches = self._create(first_sequence, frames)
+                self._older[old.segment.number] = old.segment
+                self._current = following
+                old.close()
+            except OSError as error:
+                self._fail("beginning a segment", error)
+            return stretches
+
+    def drop(self, number: int) -> None:
+        """Remove the oldest segment, and strays older than it, for ever.
+
+        Raises:
+            ValueError: it is not the oldest, or it is the one being written.
+            StorageError: the disk refused.
+        """
+        if number != next(iter(self._older), None):
+            raise ValueError(f"segment {number} is not the oldest sealed one")
+        try:
+            while self.strays and self.strays[0] < number:
+                self._fs.remove(self._place.file(self.strays[0]))
+                del self.strays[0]
+            self._fs.remove(self._place.file(number))
+            del self._older[number]
+            self._reader.forget(number)
+            self._fs.sync_folder(self._place.path)
+        except OSError as error:
+            raise StorageError(f"cannot remove segment {number} of {self._place.path}: {error}") from error
+
+    def read(self, stretch: Stretch) -> list[Frame]:
+        """Return the frames that lie in a stretch, in order, verified; the payloads are views on one buffer.
+
+        Raises:
+            CorruptionError: one of them is damaged; :meth:`salvage` gives the others.
+            StorageError: the segment is gone, or the disk fails.
+        """
+        return self._reader.read(stretch)
+
+    def salvage(self, stretch: Stretch) -> tuple[list[Frame], list[Stretch]]:
+        """Return the whole frames of a stretch, and the stretches in it that are damaged.
+
+        Raises:
+            StorageError: the segment is gone, or the disk fails.
+        """
+        return self._reader.salvage(stretch)
+
+    def replay(self, position: Position | None = None) -> Replay:
+        """Return the frames from a position on, up to the end that the log has now.
+
+        Args:
+            position: a place between two frames; None, or a place that is gone, means the oldest segment.
+        """
+        segments = self.segments
+        for index, segment in enumerate(segments):
+            if position and position.segment == segment.number and _lies_in(position, segment):
+                return self._replay(segments[index:], position.offset)
+        return self._replay(segments, relocated=position is not None)
+
+    def scan(self, number: int) -> Replay:
+        """Return the frames of one segment.
+
+        Raises:
+            StorageError: there is no such segment.
+        """
+        for segment in self.segments:
+            if segment.number == number:
+                return self._replay([segment])
+        raise StorageError(f"{self._place.path} has no segment {number}")
+
+    def close(self) -> None:
+        """Close all files; what was not synced is left to the page cache."""
+        with self._writing, self._syncing:
+            self.failure = self.failure or "it was closed"
+            self._reader.close()
+            if self._current is not None:
+                self._current.close()
+
+    def _create(self, first_sequence: int, frames: Frames) -> tuple[SegmentWriter, list[Stretch]]:
+        checked(frames)
+        number = max(first_sequence, self._next_number)
+        self._next_number = number + 1
+        header = Header(self.queue_id, number, first_sequence, self.epoch)
+        return SegmentWriter.create(self._place, header, self.segments, frames)
+
+    def _sync_inherited(self) -> None:
+        """Put on the disk what a killed owner left in the page cache: this opening decides on it."""
+        for number in self._older.keys() & self._inherited:
+            handle = self._fs.open(self._place.file(number))
+            try:
+                self._fs.sync(handle)
+            finally:
+                self._fs.close(handle)
+
+    def _sync(self, current: SegmentWriter) -> Position:
+        try:
+            return current.sync()
+        except OSError as error:
+            self._fail("a sync", error)
+
+    def _replay(
+        self, segments: list[Segment], start: int = HEADER_BYTES, *, relocated: bool = False
+    ) -> Replay:
+        report = RecoveryReport(strays=list(self.strays))
+        parts = [(segment, HEADER_BYTES) for segment in segments]
+        if segments:
+            first, last = segments[0], segments[-1]
+            parts[0] = (first, start)
+            report.damaged += [s for s in self._damaged if first.number <= s.segment <= last.number]
+        return Replay(parts, self._reader.walk, self._cut, report, relocated=relocated)
+
+    def _cut(self, number: int, length: int) -> None:
+        """Take note of how much of a segment was found to count."""
+        segment = self._older.get(number)
+        if segment is not None and not segment.exact:
+            self._older[number] = segment._replace(length=length, exact=True)
+
+    def _started(self) -> SegmentWriter:
+        if self._current is None:
+            raise StorageError(f"the log in {self._place.path} is not started")
+        return self._current
+
+    def _usable(self) -> SegmentWriter:
+        if self.failure is not None:
+            raise QueueFailedError(f"the log in {self._place.path} accepts nothing: {self.failure}")
+        return self._started()
+
+    def _fail(self, what: str, error: OSError) -> NoReturn:
+        self.failure = f"{what} failed: {error}"
+        raise QueueFailedError(f"the log in {self._place.path} accepts nothing: {self.failure}") from error
+
+
+def _lies_in(position: Position, segment: Segment) -> bool:
+    return HEADER_BYTES <= position.offset <= segment.length and position.offset % ALIGNMENT == 0
