@@ -8,42 +8,45 @@ within its deadline with the result, the method's own exception, or a typed erro
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import contextlib
+from collections.abc import Awaitable, Callable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from distributed.protocol import to_serialize
 
+from daskqueue.actors.directory import ActorRef, Directory
 from daskqueue.errors import QueueLostError
 
 if TYPE_CHECKING:
     from distributed import Client, Worker
 
 DEADLINE_SECONDS = 5.0
+# How often the scheduler is asked whether the workers of long calls still exist.
+CHECK_SECONDS = 1.0
 # Above this size a copy through msgpack costs more than a frame of its own.
 _FRAME_BYTES = 1 << 20
 
 
-class ActorRef(NamedTuple):
-    """Where an actor is: its key, the address of its worker, and which incarnation of a queue it is."""
-
-    key: str
-    address: str
-    incarnation: int = 0
+Alive = Callable[[list[str]], Awaitable[set[str]]]
 
 
 class Caller:
     """Calls actors from one process; made by :meth:`of_client` or :meth:`of_worker`."""
 
-    def __init__(self, connect: Callable[[str], Any], own: Callable[[ActorRef], Any] | None = None) -> None:
+    def __init__(
+        self, connect: Callable[[str], Any], alive: Alive, own: Callable[[ActorRef], Any] | None = None
+    ) -> None:
         self._connect = connect
         self._own = own
+        self._watchdog = _Watchdog(alive)
 
     @classmethod
     def of_client(cls, client: Client) -> Caller:
         """Return a caller for *client*: straight to the workers, or through the scheduler."""
+        alive = Directory(client).alive
         if client.direct_to_workers:
-            return cls(client.rpc)
-        return cls(lambda address: _ThroughScheduler(client.scheduler, address))
+            return cls(client.rpc, alive)
+        return cls(lambda address: _ThroughScheduler(client.scheduler, address), alive)
 
     @classmethod
     def of_worker(cls, worker: Worker) -> Caller:
@@ -52,11 +55,7 @@ class Caller:
         def own(ref: ActorRef) -> Any:
             return worker.state.actors.get(ref.key) if ref.address == worker.address else None
 
-        return cls(worker.rpc, own)
-
-    def is_local(self, ref: ActorRef) -> bool:
-        """Return whether a call of *ref* stays in this process."""
-        return self._own is not None and self._own(ref) is not None
+        return cls(worker.rpc, Directory(worker).alive, own)
 
     async def call(
         self, ref: ActorRef, method: str, *args: Any, deadline: float = DEADLINE_SECONDS, **kwargs: Any
@@ -76,20 +75,67 @@ class Caller:
         if self._own is not None and (actor := self._own(ref)) is not None:
             return await getattr(actor, method)(*args, **kwargs)
         try:
-            async with asyncio.timeout(deadline):
-                answer = await self._connect(ref.address).actor_execute(
-                    actor=ref.key,
-                    function=method,
-                    args=[_frame(arg) for arg in args],
-                    kwargs={name: _frame(value) for name, value in kwargs.items()},
-                )
+            async with asyncio.timeout(deadline) as bound:
+                with self._watchdog.on(ref.address, bound):
+                    answer = await self._connect(ref.address).actor_execute(
+                        actor=ref.key,
+                        function=method,
+                        args=[_frame(arg) for arg in args],
+                        kwargs={name: _frame(value) for name, value in kwargs.items()},
+                    )
         except TimeoutError as error:
-            raise QueueLostError(f"{ref.key} at {ref.address} did not answer in {deadline:g} s") from error
+            raise QueueLostError(f"{ref.key} at {ref.address} does not answer") from error
         except (OSError, KeyError, AttributeError) as error:
             raise QueueLostError(f"{ref.key} is not at {ref.address} any more ({error!r})") from error
         if answer["status"] == "OK":
             return answer["result"]
         raise answer["exception"]
+
+
+class _Watchdog:
+    """Ends calls to workers that the scheduler has lost.
+
+    Dask tries for 30 s to connect to an address where nobody listens; the scheduler knows at once.
+    """
+
+    def __init__(self, alive: Alive) -> None:
+        self._alive = alive
+        self._bounds: dict[str, set[asyncio.Timeout]] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self._check: asyncio.Task[None] | None = None
+
+    @contextlib.contextmanager
+    def on(self, address: str, bound: asyncio.Timeout) -> Iterator[None]:
+        """Watch a call to a worker; *bound* is ended early when the worker is gone."""
+        bounds = self._bounds.setdefault(address, set())
+        bounds.add(bound)
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(CHECK_SECONDS, self._tick)
+        try:
+            yield
+        finally:
+            bounds.discard(bound)
+            if not bounds and self._bounds.get(address) is bounds:
+                del self._bounds[address]
+
+    def _tick(self) -> None:
+        self._timer = None
+        if self._bounds:
+            loop = asyncio.get_running_loop()
+            self._check = loop.create_task(self._end_lost_calls())
+            self._timer = loop.call_later(CHECK_SECONDS, self._tick)
+
+    async def _end_lost_calls(self) -> None:
+        addresses = list(self._bounds)
+        try:
+            alive = await self._alive(addresses)
+        except OSError:
+            return
+        now = asyncio.get_running_loop().time()
+        for address in set(addresses) - alive:
+            for bound in self._bounds.get(address, ()):
+                with contextlib.suppress(RuntimeError):  # it has ended meanwhile
+                    bound.reschedule(now)
 
 
 class _ThroughScheduler:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from distributed import get_worker
 
-from daskqueue.actors.caller import ActorRef, Caller
-from daskqueue.actors.directory import Directory
+from daskqueue.actors.caller import Caller
+from daskqueue.actors.directory import ActorRef, Directory
 from daskqueue.actors.door import Door, worker_loop
 from daskqueue.actors.pace import Pace
 from daskqueue.actors.queue import Settlement, consumer_id

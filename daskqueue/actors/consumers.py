@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from distributed import Future
 
-from daskqueue.actors.caller import DEADLINE_SECONDS, ActorRef, Caller
+from daskqueue.actors.caller import DEADLINE_SECONDS, Caller
 from daskqueue.actors.consumer import ConsumerSpec, open_actor
+from daskqueue.actors.directory import ActorRef
 from daskqueue.actors.queues import CREATE_SECONDS, WATCH_SECONDS
 from daskqueue.clock import new_name
 from daskqueue.errors import DaskQueueError, QueueLostError
@@ -104,6 +105,8 @@ class Consumers:
         """Replace consumers whose worker was lost."""
         while True:
             await asyncio.sleep(WATCH_SECONDS)
+            if self._client.status in {"closing", "closed"}:
+                return
             for name, future in list(self._futures.items()):
                 if future.status not in ("pending", "finished"):
                     with contextlib.suppress(DaskQueueError, OSError):

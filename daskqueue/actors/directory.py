@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
-from daskqueue.actors.caller import ActorRef
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from distributed import Client, Worker
 
 _ROOT = "daskqueue"
+
+
+class ActorRef(NamedTuple):
+    """Where an actor is: its key, the address of its worker, and which incarnation of a queue it is."""
+
+    key: str
+    address: str
+    incarnation: int = 0
 
 
 class Directory:

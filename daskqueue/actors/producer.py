@@ -13,7 +13,7 @@ from daskqueue.clock import Clock, new_id
 from daskqueue.errors import QueueFullError
 
 if TYPE_CHECKING:
-    from daskqueue.actors.caller import ActorRef
+    from daskqueue.actors.directory import ActorRef
     from daskqueue.actors.queues import Queues
 
 logger = logging.getLogger(__name__)

@@ -12,15 +12,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from distributed import get_worker
 
 from daskqueue.actors import pool_folder
-from daskqueue.actors.caller import ActorRef
-from daskqueue.actors.directory import Directory
+from daskqueue.actors.directory import ActorRef, Directory
 from daskqueue.actors.door import Door, worker_loop
 from daskqueue.actors.interpreter import SwitchInterval
 from daskqueue.actors.parking import Bell, ParkingLot
 from daskqueue.clock import Clock, new_name
-from daskqueue.core.tally import Receipt
-from daskqueue.core.tally import State
 from daskqueue.core.runs import merge, subtract
+from daskqueue.core.tally import Receipt, State
 from daskqueue.engine.engine import Engine
 from daskqueue.engine.files import Files
 from daskqueue.engine.settings import QueueSettings
@@ -193,6 +191,7 @@ class QueueService:
             nothing to lease.
         """
         engine = self._open_engine()
+        await engine.writable()
         for fields in settlements:
             self._settle(engine, consumer, pool, Settlement(*fields))
         if want < 1:
@@ -217,7 +216,7 @@ class QueueService:
     async def lose(self, consumer: str) -> None:
         """Take back what a consumer holds that says good-bye."""
         self._early.pop(consumer, None)
-        self._open_engine().lose([consumer])
+        await self._open_engine().lose([consumer])
 
     # Those who wait
 
@@ -392,7 +391,7 @@ class QueueService:
                 async with asyncio.timeout(seconds):
                     await self._changed.wait()
             except TimeoutError:
-                engine.expire()
+                await engine.expire()
             self._changed.clear()
             if self._clock.now() - checked_at >= LOST_CHECK_SECONDS and (holders := engine.consumers()):
                 checked_at = self._clock.now()
@@ -406,7 +405,7 @@ class QueueService:
             return
         lost = [holder for holder, address in addresses.items() if address not in alive]
         if lost:
-            engine.lose(lost)
+            await engine.lose(lost)
 
 
 def consumer_id(name: str, address: str) -> str:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from distributed import Future
 
 from daskqueue.actors import pool_folder
-from daskqueue.actors.caller import DEADLINE_SECONDS, ActorRef, Caller
-from daskqueue.actors.directory import Directory
+from daskqueue.actors.caller import DEADLINE_SECONDS, Caller
+from daskqueue.actors.directory import ActorRef, Directory
 from daskqueue.actors.pool_folder import PoolRecord, queue_folder
 from daskqueue.actors.queue import QueueSpec, open_actor
 from daskqueue.clock import Clock, new_name
@@ -35,6 +35,8 @@ WATCH_SECONDS = 0.5
 HANDOVER_SECONDS = 20.0
 CREATE_SECONDS = 60.0
 _RETRY_SECONDS = 0.2
+# A durable queue goes on with its sequences when it is re-opened, so it stays the same incarnation.
+DURABLE_INCARNATION = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +135,7 @@ class Queues:
         while True:
             ref = self._refs.get(index)
             try:
-                if ref is None:
+                if ref is None or self._is_lost(index):
                     raise QueueLostError(f"queue {index} of pool {self.spec.name!r} is not open")
                 return ref, await self._caller.call(ref, method, *args, deadline=deadline)
             except QueueLostError:
@@ -148,10 +150,17 @@ class Queues:
         """Re-open queues whose worker was lost, also when nobody calls them."""
         while True:
             await asyncio.sleep(WATCH_SECONDS)
-            for index, future in list(self._futures.items()):
-                if future.status not in ("pending", "finished"):
+            if self._client.status in {"closing", "closed"}:
+                return
+            for index in list(self._futures):
+                if self._is_lost(index):
                     with contextlib.suppress(DaskQueueError):
                         await self._attach_again(index, self._refs.get(index), HANDOVER_SECONDS)
+
+    def _is_lost(self, index: int) -> bool:
+        """Whether Dask has told this client that the queue's actor is gone."""
+        future = self._futures.get(index)
+        return future is not None and future.status not in {"pending", "finished"}
 
     async def _attach_again(self, index: int, failed: ActorRef | None, seconds: float) -> None:
         if self._refs.get(index) != failed:
@@ -198,7 +207,7 @@ class Queues:
         generations = [generation_of(ref.key) for ref in (noted, self._refs.get(index)) if ref]
         if self.spec.dirpath is not None:
             owner = await self._owner(index)
-            held = ActorRef(str(owner.get("key", "")), str(owner.get("host", "")))
+            held = ActorRef(str(owner.get("key", "")), str(owner.get("host", "")), DURABLE_INCARNATION)
             if (
                 held.key
                 and owner.get("cluster") == self._client.scheduler.address
@@ -251,13 +260,15 @@ class Queues:
             key=f"{spec.name}-queue-{index}-{spec.pool_id[:8]}-g{generation}",
             durability=spec.durability,
             dirpath=spec.dirpath,
-            incarnation=0 if durable else generation % (1 << INCARNATION_BITS),
+            incarnation=DURABLE_INCARNATION if durable else generation % (1 << INCARNATION_BITS),
             settings=spec.settings,
             create=create or not durable,
         )
 
     async def _answers(self, ref: ActorRef) -> bool:
         try:
+            if not await self._directory.alive([ref.address]):
+                return False
             return await self._caller.call(ref, "open", 2.0) is not None
         except DaskQueueError:
             return False
@@ -281,11 +292,12 @@ class Queues:
         address = (await self._workers())[0]
         try:
             async with asyncio.timeout(CREATE_SECONDS):
-                return await self._client.run(function, *args, workers=[address], on_error="raise")
+                answers = await self._client.run(function, *args, workers=[address], on_error="raise")
         except (TimeoutError, OSError) as error:
             if isinstance(error, DaskQueueError):
                 raise
             raise QueueLostError(f"worker {address} does not answer") from error
+        return answers[address]
 
 
 def owner_of(dirpath: str, name: str, index: int) -> dict[str, Any] | None:

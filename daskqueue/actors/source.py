@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from daskqueue.actors.caller import DEADLINE_SECONDS, ActorRef, Caller
-from daskqueue.actors.directory import Directory
+from daskqueue.actors.caller import DEADLINE_SECONDS, Caller
+from daskqueue.actors.directory import ActorRef, Directory
 from daskqueue.actors.queue import Settlement
 from daskqueue.errors import DaskQueueError, QueueLostError
 from daskqueue.message import pack_id

@@ -19,8 +19,6 @@ from daskqueue.core.tally import DeadLetter, Piece, Tally
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from daskqueue.message import Run
-
 
 def apply(queue: Queue, fact: facts.Fact) -> None:
     """Change the state by what has happened; live operation and replay both come here."""
@@ -177,7 +175,6 @@ def _moved(queue: Queue, fact: facts.Moved) -> None:
         queue.delayed.add(first, last, due_at, Tally(attempts, losses, retries))
     for first, last, attempts, losses, retries, reason in fact.dead:
         queue.dead.add(first, last, DeadLetter(Tally(attempts, losses, retries), reason))
-    queue.next_sequence = max(queue.next_sequence, runs[-1].last)
 
 
 def _carried(queue: Queue, fact: facts.Carried) -> None:
@@ -208,8 +205,11 @@ def _take(queue: Queue, number: int, runs: Runs) -> list[Piece]:
     return taken
 
 
-def _take_anywhere(queue: Queue, runs: Iterable[Run]) -> list[Piece]:
+def _take_anywhere(queue: Queue, runs: Runs) -> list[Piece]:
     taken: list[Piece] = []
+    if runs and runs[-1].last > queue.next_sequence:  # they were put, but that frame was damaged
+        queue.counters.enqueued += runs[-1].last - queue.next_sequence
+        queue.next_sequence = runs[-1].last
     for first, last in runs:
         taken += queue.ready.take(first, last)
         taken += queue.delayed.take(first, last)

@@ -80,7 +80,10 @@ def pieces_of(queue: Queue, receipt: Receipt) -> tuple[Piece, ...]:
 
 
 def missing(queue: Queue) -> int:
-    """Return how many messages were accepted and are in no state: lost with damaged frames."""
+    """Return how many messages were accepted and are in no state: lost with damaged frames.
+
+    Negative: as many that were settled have come back, because it was the fact of it that was damaged.
+    """
     counters = queue.counters
     settled = counters.acked + counters.cancelled + counters.purged
     live = queue.ready.count + queue.delayed.count + queue.in_flight + queue.dead.count

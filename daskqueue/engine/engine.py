@@ -27,8 +27,8 @@ from daskqueue.core.commands import (
 )
 from daskqueue.core.decide import decide
 from daskqueue.core.facts import Committed, Died, Fact
-from daskqueue.core.tally import Receipt, State
 from daskqueue.core.runs import intersect, merge, subtract
+from daskqueue.core.tally import Receipt, State
 from daskqueue.engine.batches import BatchReader, Slice
 from daskqueue.engine.commit import GroupCommit
 from daskqueue.engine.files import Files
@@ -108,6 +108,11 @@ class Engine:
 
     # Commands
 
+    async def writable(self) -> None:
+        """Return when no segment is being sealed; the commands that do not wait must follow it at once."""
+        while self._rolling is not None:
+            await asyncio.shield(self._rolling)
+
     async def put(
         self, producer: bytes, puts: Sequence[tuple[int, bytes]], retries: int = 0, delay_seconds: float = 0.0
     ) -> list[int]:
@@ -126,7 +131,7 @@ class Engine:
             StorageError: the disk refused.
         """
         batches = [Batch.parse(data) for _, data in puts]
-        await self._free_to_write()
+        await self.writable()
         firsts = []
         for (number, data), batch in zip(puts, batches, strict=True):
             command = Put(producer, number, batch.count, retries, delay_seconds)
@@ -143,7 +148,7 @@ class Engine:
         Returns:
             The lease with its messages, or None when there is nothing for this consumer now.
         """
-        await self._free_to_write()
+        await self.writable()
         command = Lease(consumer, pool, request, want, self._settings.lease_seconds)
         grant, facts = decide(self._queue, command, self._clock.now())
         if grant is None:
@@ -226,14 +231,16 @@ class Engine:
         self._record(facts)
         return held
 
-    def expire(self) -> None:
+    async def expire(self) -> None:
         """Take back what leases past their deadline hold, and wake whoever waits for delayed messages."""
+        await self.writable()
         _, facts = decide(self._queue, Expire(), self._clock.now())
         self._record(facts)
         self._on_ready()
 
-    def lose(self, consumers: Collection[str]) -> None:
+    async def lose(self, consumers: Collection[str]) -> None:
         """Take back what consumers hold that are known to be gone."""
+        await self.writable()
         _, facts = decide(self._queue, Lose(consumers), self._clock.now())
         self._record(facts)
         self._on_ready()
@@ -355,12 +362,8 @@ class Engine:
             self._rolling.set_result(None)
             self._rolling = self._upkeep = None
 
-    async def _free_to_write(self) -> None:
-        while self._rolling is not None:
-            await asyncio.shield(self._rolling)
-
     async def _drop(self, command: Cancel | Purge) -> tuple[Run, ...]:
-        await self._free_to_write()
+        await self.writable()
         runs, facts = decide(self._queue, command, self._clock.now())
         if runs:
             self._outcomes.append(Outcome(CANCELLED, "", "", runs, b""))

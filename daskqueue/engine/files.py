@@ -132,7 +132,7 @@ class Files:
         )
 
     def roll(self, now: float) -> None:
-        """Seal the segments that are full and begin new ones; blocking."""
+        """Seal the segments that are full and begin new ones; blocking, while nobody writes."""
         self.outcomes.roll(now)
         if self.log.tail.offset > self._settings.segment_bytes:
             queue = self.book.queue

@@ -8,10 +8,12 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from daskqueue.core import commands
+from daskqueue.core import commands, facts
+from daskqueue.core.encode import decode, encode
 from daskqueue.core.invariants import check
-from daskqueue.core.queue import Settings
+from daskqueue.core.queue import Queue, Settings
 from daskqueue.core.runs import Runs, merge
+from daskqueue.core.snapshot import carry
 from daskqueue.core.tally import Receipt, State
 from daskqueue.errors import StaleReceiptError
 from daskqueue.message import Run
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from daskqueue.core.commands import Settled
 
 CONSUMERS = ("carol", "dave", "erin")
+CARRIED = encode(carry(Queue()))[0]
 producers = st.sampled_from([ALICE, BOB])
 consumers = st.sampled_from(CONSUMERS)
 counts = st.sampled_from([1, 2, 5, 40])
@@ -264,6 +267,25 @@ class QueueMachine(RuleBasedStateMachine):
             if not lease.out and number not in self.stage.queue.finished:
                 assert self.stage.dropped, f"lease {number} was forgotten, though its segment is there"
                 del self.model.leases[number]
+
+    @rule(holes=st.lists(fractions, min_size=1, max_size=4))
+    def read_a_damaged_log(self, holes: list[float]) -> None:
+        """With any frames gone, replay still ends, and nothing comes back that was settled."""
+        segments = [list(frames) for frames in self.stage.segments]
+        frames = [(segment, frame) for segment in segments for frame in segment if frame[0] != CARRIED]
+        for place in {int(hole * (len(frames) - 1)) for hole in holes if frames}:
+            segment, frame = frames[place]
+            segment.remove(frame)
+        queue = self.stage.replayed(segments)
+        gone = self.model.of(State.ACKED, State.CANCELLED, State.PURGED)
+        settled = {
+            sequence
+            for segment in segments
+            for fact in [decode(*frame) for frame in segment]
+            if isinstance(fact, facts.Acked | facts.Cancelled | facts.Purged | facts.Discarded)
+            for sequence in sequences(fact.runs)
+        }
+        assert not view(queue).keys() & settled.intersection(gone)
 
     # ------------------------------------------------------------------ always
 

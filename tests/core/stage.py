@@ -108,13 +108,16 @@ class Stage:
         packed = msgpack.packb(snapshot(self.queue))
         self.checkpoint = (packed, self.dropped + len(self.segments) - 1, len(self.segments[-1]))
 
-    def replayed(self, *, checkpoint: bool = False) -> Queue:
+    def replayed(
+        self, segments: list[list[tuple[int, bytes]]] | None = None, *, checkpoint: bool = False
+    ) -> Queue:
         """Return what replay makes of the log, from the checkpoint or from the oldest segment on."""
+        segments = self.segments if segments is None else segments
         queue, segment, position = Queue(self.settings), self.dropped, 0
         if checkpoint and self.checkpoint is not None and self.checkpoint[1] >= self.dropped:
             packed, segment, position = self.checkpoint
             queue = restore(msgpack.unpackb(packed), self.settings)
-        for frames in self.segments[segment - self.dropped :]:
+        for frames in segments[segment - self.dropped :]:
             for kind, payload in frames[position:]:
                 fact = decode(kind, payload)
                 assert fact is not None

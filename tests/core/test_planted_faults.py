@@ -12,7 +12,7 @@ from hypothesis.stateful import run_state_machine_as_test
 from daskqueue.core import apply as applying
 from daskqueue.core import decide as deciding
 from daskqueue.core import facts, lending, settling
-from daskqueue.core.commands import Cancel, Decision, Expire, Extend
+from daskqueue.core.commands import Cancel, Decision, Expire, Extend, Move
 from daskqueue.core.producers import Producers
 from daskqueue.core.queue import Finished, Queue
 from daskqueue.core.runs import RunMap, merge
@@ -169,14 +169,20 @@ def a_moved_message_forgets_its_tries(patch: Patch) -> None:
 
 
 @fault
-def a_move_brings_settled_messages_back(patch: Patch) -> None:
-    def moved(queue: Queue, fact: facts.Moved) -> None:
-        applying._moved(queue, fact)
-        for left, right in zip(fact.ready, fact.ready[1:], strict=False):
-            if not list(queue.ready.pieces(left[1], right[0])):
-                queue.ready.add(left[1], right[0], Tally(0, 0, 0))
+def a_move_takes_leased_messages_along(patch: Patch) -> None:
+    def move(queue: Queue, command: Move, now: float) -> Decision[Any]:
+        moving, happened = deciding._move(queue, command, now)
+        out = [
+            (*piece[:2], *piece[2])
+            for lease in queue.leases.values()
+            for piece in lease.runs.pieces(*command.run)
+        ]
+        if not out:
+            return Decision(moving, happened)
+        ready = [row for fact in happened if isinstance(fact, facts.Moved) for row in fact.ready]
+        return Decision(moving, (facts.Moved(tuple(sorted(ready + out))),))
 
-    change(patch, facts.Moved, moved)
+    patch.setitem(deciding._DECIDE, Move, move)
 
 
 @fault
