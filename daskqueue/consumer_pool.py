@@ -7,16 +7,19 @@ import logging
 import weakref
 from collections import defaultdict
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
+from daskqueue.actors.cluster import loop_of
 from daskqueue.actors.consumers import Consumers, CrewSpec
 from daskqueue.actors.queue import name_of
+from daskqueue.arguments import check_count
 from daskqueue.clock import Clock, new_name
 from daskqueue.consumer import ConsumerBaseClass, GeneralConsumer
 from daskqueue.errors import ConsumersNotStartedError, MessagesLostError, WaitTimeoutError
 from daskqueue.message import pack_id
-from daskqueue.pool import QueuePool, pending_of
+from daskqueue.pool import QueuePool
 from daskqueue.results import decode_results
+from daskqueue.status import describe_consumers, pending_of
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -63,7 +66,7 @@ class ConsumerPool:
             )
         counts = {"n_consumers": n_consumers, "batch_size": batch_size, "max_concurrency": max_concurrency}
         for what, value in counts.items():
-            _check_count(what, value)
+            check_count(what, value)
         self.client = client
         self.queue_pool = queue_pool
         self.n_consumers = n_consumers
@@ -71,8 +74,8 @@ class ConsumerPool:
         self._clock = Clock()
         self._losses_before = 0
         spec = CrewSpec(self.pool_id, n_consumers, consumer_class, batch_size, max_concurrency, early_ack)
-        self._consumers = Consumers(client, queue_pool.queues, spec)
-        weakref.finalize(self, _close_soon, self._consumers, client.loop.asyncio_loop)
+        self._consumers = Consumers(queue_pool.cluster, queue_pool.queues, spec)
+        weakref.finalize(self, _close_soon, self._consumers, loop_of(client))
 
     def start(self) -> None:
         """Start to consume; returns when every consumer does. A second call does nothing.
@@ -142,7 +145,7 @@ class ConsumerPool:
     # On the client's event loop
 
     def _sync(self, function: Any, *args: Any) -> Any:
-        return self.client.sync(function, *args)
+        return cast("Any", self.client).sync(function, *args)
 
     async def _start(self) -> None:
         if self._consumers.running:
@@ -162,8 +165,8 @@ class ConsumerPool:
         logger.info("Waiting for the %d consumers to process all items in queue_pool...", self.n_consumers)
         await self._wait_idle(None if timeout is None else self._clock.now() + timeout, progress)
         logger.info("All consumers are done ! %d items processed. ", await self._count())
-        state = await self._cancel(30.0)
-        logger.info("Consumer state : %s", state)
+        await self._cancel(30.0)
+        logger.info("Consumer state : %s", None)
         lost = self.queue_pool.queues.lost_messages - self._losses_before
         if lost:
             raise MessagesLostError(
@@ -227,30 +230,11 @@ class ConsumerPool:
                 return
 
     async def _describe(self) -> str:
-        statuses = await self._consumers.statuses()
-        empty = {"received": 0, "pending": 0}
-        if len(statuses) >= 5:
-            received = sum((status or empty)["received"] for status in statuses.values())
-            pending = sum((status or empty)["pending"] for status in statuses.values())
-            return f"Consumers : \n\t{len(statuses)} Consumers(s), \n\t{received} received \n\t{pending} pending "
-        lines = [
-            f"\n\t{name}: {status['received']} received, {status['pending']} pending tasks"
-            if (status := known or (empty if not self._consumers.was_started else None))
-            else f"\n\t{name}: lost, to be replaced"
-            for name, known in statuses.items()
-        ]
-        return f"Consumers : {len(statuses)} Consumers(s)" + "".join(lines)
+        return describe_consumers(await self._consumers.statuses())
 
 
 def _nothing() -> None:
     """What a results dict says of a message that it has no result of."""
-
-
-def _check_count(what: str, value: object) -> None:
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise TypeError(f"{what} is {value!r}; it must be a whole number")
-    if value < 1:
-        raise ValueError(f"{what} is {value}; it must be 1 or more")
 
 
 def _close_soon(consumers: Consumers, loop: asyncio.AbstractEventLoop) -> None:

@@ -107,7 +107,7 @@ class Job:
     async def _result(self, timeout: float | None) -> Any:
         ended = await self._wait(timeout)
         if ended.state == "returned":
-            return decode_result(ended.blob, ended.index)
+            return decode_result(ended.blob, ended.position)
         raise self._error(ended)
 
     async def _exception(self, timeout: float | None) -> BaseException | None:
@@ -121,7 +121,9 @@ class Job:
 
     async def _traceback(self, timeout: float | None) -> str | None:
         ended = await self._wait(timeout)
-        failure = decode_result(ended.blob, ended.index) if ended.state == "failed" and ended.blob else None
+        failure = (
+            decode_result(ended.blob, ended.position) if ended.state == "failed" and ended.blob else None
+        )
         return failure.traceback if isinstance(failure, Failure) else None
 
     async def _status(self) -> str:
@@ -149,7 +151,7 @@ class Job:
         if ended.state == "cancelled":
             return JobCancelledError(f"{self!r} was cancelled")
         if ended.state == "failed":
-            failure = decode_result(ended.blob, ended.index) if ended.blob else None
+            failure = decode_result(ended.blob, ended.position) if ended.blob else None
             if isinstance(failure, Failure):
                 return failure.exception()
             return JobFailedError(f"{self!r} ended as a dead letter: {ended.reason}")

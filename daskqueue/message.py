@@ -20,7 +20,8 @@ class Run(NamedTuple):
     last: int
 
     @property
-    def count(self) -> int:
+    def count(self) -> int:  # type: ignore[override]  # a run is no collection of values to be counted
+        """How many messages it has."""
         return self.last - self.first
 
 

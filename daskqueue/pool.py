@@ -4,45 +4,36 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import itertools
 import logging
 import os
 import weakref
-from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from distributed import Client, default_client, get_client
 
-from daskqueue.actors.producer import Lane, Placed
-from daskqueue.actors.queues import PoolSpec, Queues, new_pool_id
+from daskqueue.actors.cluster import Cluster, loop_of
+from daskqueue.actors.queues import PoolSpec, Queues
 from daskqueue.actors.waiting import Waiting
+from daskqueue.arguments import check_count, check_name, folder_of, seconds_of
 from daskqueue.batch import encode_calls, encode_items, encode_one
-from daskqueue.durations import seconds_of
+from daskqueue.clock import new_name
 from daskqueue.engine.settings import QueueSettings
 from daskqueue.errors import DaskQueueError
 from daskqueue.job import Job, Jobs
 from daskqueue.message import MAX_QUEUES, Durability
 from daskqueue.notices import show_notices
+from daskqueue.status import describe_queues, pending_of, queue_line
+from daskqueue.submitting import Encode, SubmitOptions, Submitter, batched
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
+    from daskqueue.actors.producer import Placed
+
 logger = logging.getLogger(__name__)
 
-# Bytes that batch_submit may have on the way before it waits for the oldest.
-IN_FLIGHT_BYTES = 32 << 20
 _STATUS_SECONDS = 5.0
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class SubmitOptions:
-    """How messages are submitted; see :meth:`QueuePool.options`."""
-
-    retries: int = 0
-    delay_seconds: float = 0.0
-    timeout_seconds: float | None = None
 
 
 class QueuePool:
@@ -82,12 +73,11 @@ class QueuePool:
         fsync: str = "always",
     ) -> None:
         durability = Durability.parse(durability)
-        _check_count("n_queues", n_queues, most=MAX_QUEUES)
-        _check_name(name)
+        check_count("n_queues", n_queues, most=MAX_QUEUES)
+        check_name(name)
         if maxsize is not None:
-            _check_count("maxsize", maxsize)
-        if retries < 0:
-            raise ValueError(f"retries is {retries}; it must be 0 or more")
+            check_count("maxsize", maxsize)
+        check_count("retries", retries, least=0)
         if dirpath is not None and durability is Durability.TRANSIENT:
             raise ValueError(
                 'dirpath is given, but the pool is transient; did you mean durability="durable"?'
@@ -99,20 +89,20 @@ class QueuePool:
             lease_seconds=seconds_of("lease", lease),
             segment_bytes=(64 << 20) if durability is Durability.DURABLE else (8 << 20),
         )
-        folder = _folder(dirpath, name) if durability is Durability.DURABLE else None
-        spec = PoolSpec(new_pool_id(), name, n_queues, durability, folder, settings)
+        folder = folder_of(dirpath, name) if durability is Durability.DURABLE else None
+        spec = PoolSpec(new_name(), name, n_queues, durability, folder, settings)
         self._set_up(client, spec, SubmitOptions(retries=retries))
         if not self.client.asynchronous:
             self.sync(self._open)
 
     def _set_up(self, client: Client | None, spec: PoolSpec, options: SubmitOptions) -> None:
         self.client = client if client is not None else _client_here()
-        self.queues = Queues(self.client, spec)
+        self.cluster = Cluster(self.client)
+        self.queues = Queues(self.cluster, spec)
         self.waiting = Waiting(self.queues)
         self._options = options
-        loop = self.client.loop.asyncio_loop
-        self._lanes = [Lane(self.queues, index, loop) for index in range(spec.n_queues)]
-        self._next_queue = itertools.count()
+        loop = loop_of(self.client)
+        self._submitter = Submitter(self.queues, loop)
         self._opened = False
         weakref.finalize(self, _close_soon, self.queues, self.waiting, loop)
 
@@ -140,7 +130,7 @@ class QueuePool:
         if not callable(function):
             raise TypeError(f"submit wants a function to call, not {function!r:.80}")
         data = encode_one(function, args, kwargs)
-        return self._finish(self._send(data), self._job)
+        return self._send(data)
 
     def batch_submit(
         self,
@@ -163,8 +153,8 @@ class QueuePool:
         Raises:
             TypeError, BatchError: a call that cannot be; batches before its own are submitted.
         """
-        _check_count("batch_size", batch_size)
-        return self._put_all(batched(calls, batch_size), lambda part: encode_calls(part, kwargs))
+        check_count("batch_size", batch_size)
+        return self._send_all(batched(calls, batch_size), lambda part: encode_calls(part, kwargs))
 
     def map(
         self, function: Callable[..., Any], *iterables: Iterable[Any], batch_size: int = 1000, **kwargs: Any
@@ -177,12 +167,12 @@ class QueuePool:
 
     def put(self, item: Any) -> Job:
         """Put one raw item, for consumers with a ``process_item`` of their own."""
-        return self._finish(self._send(encode_items([item])), self._job)
+        return self._send(encode_items([item]))
 
     def put_many(self, items: Iterable[Any], batch_size: int = 1000) -> Jobs:
         """Put many raw items, *batch_size* after *batch_size* to each queue in turn."""
-        _check_count("batch_size", batch_size)
-        return self._put_all(batched(items, batch_size), encode_items)
+        check_count("batch_size", batch_size)
+        return self._send_all(batched(items, batch_size), encode_items)
 
     def options(
         self,
@@ -200,8 +190,7 @@ class QueuePool:
         """
         changes: dict[str, Any] = {}
         if retries is not None:
-            if retries < 0:
-                raise ValueError(f"retries is {retries}; it must be 0 or more")
+            check_count("retries", retries, least=0)
             changes["retries"] = retries
         if delay is not None:
             changes["delay_seconds"] = seconds_of("delay", delay)
@@ -278,7 +267,7 @@ class QueuePool:
 
     def sync(self, function: Callable[..., Any], *args: Any) -> Any:
         """Run a coroutine function on the client's loop; with an asynchronous client, return its awaitable."""
-        return self.client.sync(function, *args)
+        return cast("Any", self.client).sync(function, *args)
 
     async def _open(self) -> None:
         if self._opened:
@@ -296,14 +285,7 @@ class QueuePool:
 
     async def describe(self) -> str:
         """Return the pool's repr."""
-        statuses = await self.statuses()
-        if len(statuses) >= 5:
-            received = sum(status.get("enqueued", 0) for status in statuses)
-            pending = sum(pending_of(status) for status in statuses)
-            return f"QueuePool : \n\t{len(statuses)} queue(s) \n\t{received} received \n\t{pending} pending"
-        return f"QueuePool : {len(statuses)} queue(s)" + "".join(
-            f"\n\t{line_of(status)}" for status in statuses
-        )
+        return describe_queues(await self.statuses())
 
     async def _status(self, index: int, pool_id: str) -> dict[str, Any]:
         try:
@@ -330,50 +312,22 @@ class QueuePool:
 
     # Sending
 
-    def _send(self, data: bytes) -> Future[Placed]:
-        lane = self._lanes[next(self._next_queue) % self.n_queues]
-        options = self._options
-        return lane.put(data, options.retries, options.delay_seconds, options.timeout_seconds)
-
-    def _job(self, placed: Placed) -> Job:
-        return Jobs(self, [(placed, 1)])[0]
-
-    def _finish(self, future: Future[Placed], made: Callable[[Placed], Any]) -> Any:
+    def _send(self, data: bytes) -> Job:
+        future = self._submitter.send(data, self._options)
         if self.client.asynchronous:
-            return self._finish_async(future, made)
-        return made(future.result())
+            return cast("Job", self._job_of(future))
+        return Jobs(self, [(future.result(), 1)])[0]
 
-    async def _finish_async(self, future: Future[Placed], made: Callable[[Placed], Any]) -> Any:
-        return made(await asyncio.wrap_future(future))
+    async def _job_of(self, future: Future[Placed]) -> Job:
+        return Jobs(self, [(await asyncio.wrap_future(future), 1)])[0]
 
-    def _put_all(self, parts: Iterator[Sequence[Any]], encode: Callable[[Sequence[Any]], bytes]) -> Any:
-        steps = self._put_steps(parts, encode)
+    def _send_all(self, parts: Iterator[Sequence[Any]], encode: Encode) -> Jobs:
         if self.client.asynchronous:
-            return self._put_all_async(steps)
-        done: list[tuple[Placed, int]] = []
-        for future, count in steps:
-            done.append((future.result(), count))
-        return Jobs(self, done)
+            return cast("Jobs", self._jobs_of(parts, encode))
+        return Jobs(self, self._submitter.send_all(parts, encode, self._options))
 
-    async def _put_all_async(self, steps: Iterator[tuple[Future[Placed], int]]) -> Jobs:
-        return Jobs(self, [(await asyncio.wrap_future(future), count) for future, count in steps])
-
-    def _put_steps(
-        self, parts: Iterator[Sequence[Any]], encode: Callable[[Sequence[Any]], bytes]
-    ) -> Iterator[tuple[Future[Placed], int]]:
-        """Encode and send ahead; yield the oldest put whenever enough is on the way, and the rest at the end."""
-        on_the_way: deque[tuple[Future[Placed], int, int]] = deque()
-        size = 0
-        for part in parts:
-            data = encode(part)
-            size += len(data)
-            on_the_way.append((self._send(data), len(part), len(data)))
-            while on_the_way and (size > IN_FLIGHT_BYTES or on_the_way[0][0].done()):
-                future, count, length = on_the_way.popleft()
-                size -= length
-                yield future, count
-        for future, count, _ in on_the_way:
-            yield future, count
+    async def _jobs_of(self, parts: Iterator[Sequence[Any]], encode: Encode) -> Jobs:
+        return Jobs(self, await self._submitter.send_all_async(parts, encode, self._options))
 
 
 class QueueView:
@@ -394,36 +348,14 @@ class QueueView:
         return status
 
     def __repr__(self) -> str:
-        return line_of(self.status())
-
-
-def batched(items: Iterable[Any], size: int) -> Iterator[Sequence[Any]]:
-    """Yield the items in lists of *size*, slices of them where they are a list."""
-    if isinstance(items, list):
-        yield from (items[start : start + size] for start in range(0, len(items), size))
-        return
-    rest = iter(items)
-    while part := list(itertools.islice(rest, size)):
-        yield part
-
-
-def pending_of(status: Mapping[str, Any]) -> int:
-    """Return how many messages of a queue are not settled."""
-    return sum(status.get(state, 0) for state in ("ready", "delayed", "leased"))
-
-
-def line_of(status: Mapping[str, Any]) -> str:
-    """Return a queue's line in its pool's repr."""
-    if "lost" in status:
-        return f"{status['name']}: lost ({status['lost']})"
-    return f"{status['name']}: {pending_of(status)} pending items"
+        return queue_line(self.status())
 
 
 def _client_here() -> Client:
     try:
         return get_client()
     except ValueError:
-        return default_client()
+        return cast("Client", cast("Any", default_client)())
 
 
 def _close_soon(queues: Queues, waiting: Waiting, loop: asyncio.AbstractEventLoop) -> None:
@@ -433,23 +365,3 @@ def _close_soon(queues: Queues, waiting: Waiting, loop: asyncio.AbstractEventLoo
 
     if not loop.is_closed():
         loop.call_soon_threadsafe(close)
-
-
-def _folder(dirpath: str | os.PathLike[str] | None, name: str) -> str:
-    if dirpath is None:
-        data_home = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
-        return str(Path(data_home) / "daskqueue" / name)
-    return str(Path(dirpath).absolute())
-
-
-def _check_count(what: str, value: object, most: int | None = None) -> None:
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise TypeError(f"{what} is {value!r}; it must be a whole number")
-    if value < 1 or (most is not None and value > most):
-        bounds = "1 or more" if most is None else f"between 1 and {most}"
-        raise ValueError(f"{what} is {value}; it must be {bounds}")
-
-
-def _check_name(name: object) -> None:
-    if not isinstance(name, str) or not name or not name.replace("-", "").replace("_", "").isalnum():
-        raise ValueError(f"name is {name!r}; use letters, digits, '-' and '_'")

@@ -8,18 +8,15 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from distributed import Future
-
-from daskqueue.actors.caller import DEADLINE_SECONDS, Caller
+from daskqueue.actors.caller import DEADLINE_SECONDS
+from daskqueue.actors.cluster import MAKE_SECONDS, Cluster, Held
 from daskqueue.actors.consumer import ConsumerSpec, open_actor
 from daskqueue.actors.directory import ActorRef
-from daskqueue.actors.queues import CREATE_SECONDS, WATCH_SECONDS
+from daskqueue.actors.queues import WATCH_SECONDS
 from daskqueue.clock import new_name
-from daskqueue.errors import DaskQueueError, QueueLostError
+from daskqueue.errors import DaskQueueError
 
 if TYPE_CHECKING:
-    from distributed import Client
-
     from daskqueue.actors.queues import Queues
     from daskqueue.consumer import ConsumerBaseClass
 
@@ -43,13 +40,11 @@ class CrewSpec:
 class Consumers:
     """Makes and calls the consumers of one pool. All methods run on the client's event loop."""
 
-    def __init__(self, client: Client, queues: Queues, spec: CrewSpec) -> None:
-        self._client = client
+    def __init__(self, cluster: Cluster, queues: Queues, spec: CrewSpec) -> None:
+        self._cluster = cluster
         self._queues = queues
         self._spec = spec
-        self._caller = Caller.of_client(client)
-        self._refs: dict[str, ActorRef] = {}
-        self._futures: dict[str, Future] = {}
+        self._held: dict[str, Held] = {}
         self._watch: asyncio.Task[None] | None = None
         self.running = False
         self.was_started = False
@@ -62,7 +57,7 @@ class Consumers:
     async def make(self) -> None:
         """Make those consumers that are not there, beside the queues first."""
         placed = await self._placement()
-        missing = [index for index, name in enumerate(self.names) if name not in self._refs]
+        missing = [index for index, name in enumerate(self.names) if name not in self._held]
         await asyncio.gather(*(self._make(index, placed[index]) for index in missing))
 
     async def start(self) -> None:
@@ -88,10 +83,9 @@ class Consumers:
 
     def forget(self) -> None:
         """Let go of all consumers, so that the next start makes new ones."""
-        for future in self._futures.values():
-            future.release()
-        self._futures.clear()
-        self._refs.clear()
+        for held in self._held.values():
+            held.release()
+        self._held.clear()
 
     def close(self) -> None:
         """Let go of all consumers for good."""
@@ -105,10 +99,10 @@ class Consumers:
         """Replace consumers whose worker was lost."""
         while True:
             await asyncio.sleep(WATCH_SECONDS)
-            if self._client.status in {"closing", "closed"}:
+            if self._cluster.closed:
                 return
-            for name, future in list(self._futures.items()):
-                if future.status not in ("pending", "finished"):
+            for name, held in list(self._held.items()):
+                if held.lost:
                     with contextlib.suppress(DaskQueueError, OSError):
                         await self._replace(name)
 
@@ -121,9 +115,7 @@ class Consumers:
 
     async def _placement(self) -> list[str]:
         """Return a worker for each consumer: beside its home queue, then where the fewest are."""
-        workers: list[str] = sorted(await self._client.scheduler.ncores(workers=None))
-        if not workers:
-            raise QueueLostError("the cluster has no workers")
+        workers = await self._cluster.workers()
         load = dict.fromkeys(workers, 0)
         homes = [ref.address for _, ref in self._queues.refs]
         placed = []
@@ -136,18 +128,9 @@ class Consumers:
 
     async def _make(self, index: int, address: str) -> None:
         name = self.names[index]
-        spec = self._consumer_spec(index)
         key = f"{name}-{self._spec.pool_id[:8]}-{new_name()[:8]}"
-        future = self._client.submit(
-            open_actor, spec, key=key, workers=[address], actor=True, pure=False, priority=100
-        )
-        try:
-            async with asyncio.timeout(CREATE_SECONDS):
-                actor = await future
-        except (TimeoutError, RuntimeError) as error:
-            raise QueueLostError(f"worker {address} did not make {name}: {error!r}") from error
-        self._refs[name] = ActorRef(key, actor._address)  # noqa: SLF001  where Dask put it
-        self._futures[name] = future
+        spec = self._consumer_spec(index)
+        self._held[name] = await self._cluster.make(open_actor, spec, ActorRef(key, address))
 
     def _consumer_spec(self, index: int) -> ConsumerSpec:
         spec, queues = self._spec, self._queues.refs
@@ -168,20 +151,20 @@ class Consumers:
         )
 
     async def _start(self, name: str) -> None:
-        await self._caller.call(self._refs[name], "start", deadline=CREATE_SECONDS)
+        await self._cluster.caller.call(self._held[name].ref, "start", deadline=MAKE_SECONDS)
 
     async def _stop(self, name: str, seconds: float) -> None:
-        if name in self._refs:
+        if name in self._held:
             with contextlib.suppress(DaskQueueError):
-                await self._caller.call(
-                    self._refs[name], "stop", seconds, deadline=seconds + 2 * DEADLINE_SECONDS
+                await self._cluster.caller.call(
+                    self._held[name].ref, "stop", seconds, deadline=seconds + 2 * DEADLINE_SECONDS
                 )
 
     async def _status(self, name: str) -> dict[str, Any] | None:
-        if name not in self._refs:
-            return None
+        if name not in self._held:
+            return None if self.was_started else {"received": 0, "pending": 0}
         try:
-            status: dict[str, Any] = await self._caller.call(self._refs[name], "status")
+            status: dict[str, Any] = await self._cluster.caller.call(self._held[name].ref, "status")
         except DaskQueueError:
             return None
         return status

@@ -37,6 +37,10 @@ class Directory:
         """Write down that queue *index* of the pool is served at *ref*."""
         await self._scheduler.set_metadata(keys=[_ROOT, pool_id, str(index)], value=list(ref))
 
+    async def workers(self) -> list[str]:
+        """Return the addresses of all workers, sorted."""
+        return sorted(await self._scheduler.ncores(workers=None))
+
     async def alive(self, addresses: list[str]) -> set[str]:
         """Return those worker addresses that the scheduler still knows."""
         return set(await self._scheduler.ncores(workers=addresses))

@@ -9,6 +9,8 @@ from typing import Any, Protocol
 
 from distributed import get_worker
 
+from daskqueue.actors.cluster import loop_of
+
 
 class Service(Protocol):
     """Something that runs on a worker's event loop until it is closed."""
@@ -38,8 +40,7 @@ class Door:
 
 def worker_loop() -> asyncio.AbstractEventLoop:
     """Return the event loop of the worker that runs this code, whichever thread asks."""
-    loop: asyncio.AbstractEventLoop = get_worker().loop.asyncio_loop
-    return loop
+    return loop_of(get_worker())
 
 
 def _close_soon(service: Service, loop: asyncio.AbstractEventLoop) -> None:

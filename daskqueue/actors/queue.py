@@ -202,7 +202,7 @@ class QueueService:
         self._changed.set()
         if early:
             self._ack_early(engine, consumer, Receipt(leased.lease, leased.epoch), leased.slices)
-        return leased.lease, leased.epoch, [tuple(part) for part in leased.slices]
+        return leased.lease, leased.epoch, [(part.first, part.size, part.data) for part in leased.slices]
 
     async def park(self, home: bool, seconds: float) -> bool:
         """Return True as soon as there is work, False after *seconds* without any."""
@@ -261,7 +261,7 @@ class QueueService:
         self, pool: str, after: tuple[int, int] | None, max_bytes: int
     ) -> tuple[list[tuple[str, list[tuple[int, int]], bytes]], tuple[int, int] | None]:
         """Return a page of what the tasks of a consumer pool returned, and where the next one begins."""
-        page = await self._open_engine().page(pool, tuple(after) if after else None, max_bytes)
+        page = await self._open_engine().page(pool, (after[0], after[1]) if after else None, max_bytes)
         found = [(part.consumer, _plain(part.runs), bytes(part.blob)) for part in page.outcomes]
         return found, page.after
 
@@ -343,13 +343,13 @@ class QueueService:
             engine.release(receipt, _runs(said.released))
 
     def _ack_early(self, engine: Engine, consumer: str, receipt: Receipt, slices: Sequence[Any]) -> None:
-        runs = [Run(part.first, part.first + part.count) for part in slices]
+        runs = [Run(part.first, part.first + part.size) for part in slices]
         self._early.setdefault(consumer, []).extend(runs)
         engine.ack(receipt, runs, None)
 
     def _ended(self, engine: Engine, wanted: Sequence[Run]) -> list[tuple[Run, State]]:
         running = merge(run for runs in self._early.values() for run in runs)
-        ended = []
+        ended: list[tuple[Run, State]] = []
         for run in wanted:
             for part, state in engine.states(run):
                 if state is State.DEAD:

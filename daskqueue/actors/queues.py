@@ -8,14 +8,13 @@ import logging
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from distributed import Future
-
 from daskqueue.actors import pool_folder
-from daskqueue.actors.caller import DEADLINE_SECONDS, Caller
-from daskqueue.actors.directory import ActorRef, Directory
+from daskqueue.actors.caller import DEADLINE_SECONDS
+from daskqueue.actors.cluster import Cluster, Held
+from daskqueue.actors.directory import ActorRef
 from daskqueue.actors.pool_folder import PoolRecord, queue_folder
 from daskqueue.actors.queue import QueueSpec, open_actor
-from daskqueue.clock import Clock, new_name
+from daskqueue.clock import Clock
 from daskqueue.engine.settings import QueueSettings
 from daskqueue.errors import DaskQueueError, FolderInUseError, QueueLostError
 from daskqueue.message import INCARNATION_BITS, Durability
@@ -25,15 +24,14 @@ from daskqueue.storage.fs import LocalFileSystem
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from distributed import Client
-
 logger = logging.getLogger(__name__)
 
 # How often the client looks (at what it already knows) whether a queue's worker is still there.
 WATCH_SECONDS = 0.5
 # How long a lost queue's folder may still be held by its dying worker.
 HANDOVER_SECONDS = 20.0
-CREATE_SECONDS = 60.0
+# How long one call waits for a queue that reads its log.
+OPEN_SECONDS = 2.0
 _RETRY_SECONDS = 0.2
 # A durable queue goes on with its sequences when it is re-opened, so it stays the same incarnation.
 DURABLE_INCARNATION = 1
@@ -58,15 +56,12 @@ class Queues:
         lost_messages: how many transient queues were lost, with what was in them.
     """
 
-    def __init__(self, client: Client, spec: PoolSpec) -> None:
+    def __init__(self, cluster: Cluster, spec: PoolSpec) -> None:
         self.spec = spec
         self.lost_messages = 0
-        self._client = client
-        self._caller = Caller.of_client(client)
-        self._directory = Directory(client)
+        self._cluster = cluster
         self._clock = Clock()
-        self._refs: dict[int, ActorRef] = {}
-        self._futures: dict[int, Future] = {}
+        self._held: dict[int, Held] = {}
         self._attaching: dict[int, asyncio.Task[None]] = {}
         self._watch: asyncio.Task[None] | None = None
         self._is_open = False
@@ -95,20 +90,20 @@ class Queues:
             self._watch.cancel()
         for task in self._attaching.values():
             task.cancel()
-        for future in self._futures.values():
-            future.release()
-        self._futures.clear()
+        for held in self._held.values():
+            held.release()
+        self._held.clear()
 
     # Calls
 
     @property
     def refs(self) -> list[tuple[int, ActorRef]]:
         """Where the queues are, by number."""
-        return sorted(self._refs.items())
+        return [(index, held.ref) for index, held in sorted(self._held.items())]
 
     def incarnation(self, index: int) -> int:
         """Return which life of a queue is the present one."""
-        return self._refs[index].incarnation
+        return self._held[index].ref.incarnation
 
     async def call(
         self, index: int, method: str, *args: Any, deadline: float = 30.0, patience: float = 60.0
@@ -133,16 +128,17 @@ class Queues:
         """
         give_up_at = self._clock.now() + patience
         while True:
-            ref = self._refs.get(index)
+            held = self._held.get(index)
             try:
-                if ref is None or self._is_lost(index):
+                if held is None or held.lost:
                     raise QueueLostError(f"queue {index} of pool {self.spec.name!r} is not open")
-                return ref, await self._caller.call(ref, method, *args, deadline=deadline)
+                call = self._cluster.caller.call(held.ref, method, *args, deadline=deadline)
+                return held.ref, await call
             except QueueLostError:
                 left = give_up_at - self._clock.now()
                 if left <= 0 or self._closed:
                     raise
-                await self._attach_again(index, ref, left)
+                await self._attach_again(index, held, left)
 
     # Finding and making
 
@@ -150,20 +146,15 @@ class Queues:
         """Re-open queues whose worker was lost, also when nobody calls them."""
         while True:
             await asyncio.sleep(WATCH_SECONDS)
-            if self._client.status in {"closing", "closed"}:
+            if self._cluster.closed:
                 return
-            for index in list(self._futures):
-                if self._is_lost(index):
+            for index, held in list(self._held.items()):
+                if held.lost:
                     with contextlib.suppress(DaskQueueError):
-                        await self._attach_again(index, self._refs.get(index), HANDOVER_SECONDS)
+                        await self._attach_again(index, held, HANDOVER_SECONDS)
 
-    def _is_lost(self, index: int) -> bool:
-        """Whether Dask has told this client that the queue's actor is gone."""
-        future = self._futures.get(index)
-        return future is not None and future.status not in {"pending", "finished"}
-
-    async def _attach_again(self, index: int, failed: ActorRef | None, seconds: float) -> None:
-        if self._refs.get(index) != failed:
+    async def _attach_again(self, index: int, failed: Held | None, seconds: float) -> None:
+        if self._held.get(index) is not failed:
             return
         task = self._attaching.get(index)
         if task is None:
@@ -184,13 +175,12 @@ class Queues:
         """Find queue *index* where it is, or open it on one of the workers."""
         give_up_at = self._clock.now() + HANDOVER_SECONDS
         while True:
-            ref, generation = await self._find(index)
             try:
+                ref, generation = await self._find(index)
                 if ref is None:
-                    ref = await self._make(index, generation, create=create)
+                    self._held[index] = await self._make(index, generation, create=create)
                 else:
-                    self._futures[index] = Future(ref.key, self._client)
-                self._refs[index] = ref
+                    self._held[index] = self._cluster.hold(ref)
             except (FolderInUseError, QueueLostError):
                 # Its last holder may still be dying, or another client was quicker and is found next time.
                 if self._clock.now() > give_up_at:
@@ -201,54 +191,35 @@ class Queues:
 
     async def _find(self, index: int) -> tuple[ActorRef | None, int]:
         """Return where the queue answers, if anywhere, and the generation to make if not."""
-        noted = await self._directory.find(self.spec.pool_id, index)
+        noted = await self._cluster.directory.find(self.spec.pool_id, index)
         if noted is not None and await self._answers(noted):
             return noted, 0
-        generations = [generation_of(ref.key) for ref in (noted, self._refs.get(index)) if ref]
+        known = self._held.get(index)
+        generations = [generation_of(ref.key) for ref in (noted, known.ref if known else None) if ref]
         if self.spec.dirpath is not None:
             owner = await self._owner(index)
             held = ActorRef(str(owner.get("key", "")), str(owner.get("host", "")), DURABLE_INCARNATION)
-            if (
-                held.key
-                and owner.get("cluster") == self._client.scheduler.address
-                and await self._answers(held)
-            ):
+            if held.key and owner.get("cluster") == self._cluster.address and await self._answers(held):
                 return held, 0
             generations.append(int(owner.get("epoch") or 0))
         return None, 1 + max(generations, default=0)
 
-    async def _make(self, index: int, generation: int, *, create: bool) -> ActorRef:
+    async def _make(self, index: int, generation: int, *, create: bool) -> Held:
         spec = self._queue_spec(index, generation, create=create)
-        workers = await self._workers()
+        workers = await self._cluster.workers()
         address = workers[(index + generation - 1) % len(workers)]
-        future = self._client.submit(
-            open_actor, spec, key=spec.key, workers=[address], actor=True, pure=False, priority=100
-        )
-        try:
-            async with asyncio.timeout(CREATE_SECONDS):
-                actor = await future
-        except TimeoutError as error:
-            raise QueueLostError(
-                f"worker {address} did not make {spec.key} in {CREATE_SECONDS:.0f} s"
-            ) from error
-        except RuntimeError as error:
-            raise QueueLostError(f"{spec.key} was lost: {error}") from error
-        except asyncio.CancelledError:
-            if asyncio.current_task() is not None and asyncio.current_task().cancelling():  # type: ignore[union-attr]
-                raise
-            raise QueueLostError(f"{spec.key} was cancelled by a restart") from None
-        ref = ActorRef(spec.key, actor._address, spec.incarnation)  # noqa: SLF001  where Dask put it
-        while await self._caller.call(ref, "open", 2.0, deadline=2.0 + 3 * DEADLINE_SECONDS) is None:
-            logger.info("Queue %s is still reading its log", spec.key)
-        self._futures[index] = future
+        held = await self._cluster.make(open_actor, spec, ActorRef(spec.key, address, spec.incarnation))
+        deadline = OPEN_SECONDS + 2 * DEADLINE_SECONDS
+        while await self._cluster.caller.call(held.ref, "open", OPEN_SECONDS, deadline=deadline) is None:
+            logger.info("%s is still reading its log", spec.key)
         if not create and self.spec.dirpath is None:
             self.lost_messages += 1
             logger.warning(
-                "TransientQueue %d of pool %r was lost with its worker: its messages are gone",
+                "Transient queue %d of pool %r was lost with its worker: its messages are gone",
                 index,
                 self.spec.name,
             )
-        return ref
+        return held
 
     def _queue_spec(self, index: int, generation: int, *, create: bool) -> QueueSpec:
         spec = self.spec
@@ -267,37 +238,23 @@ class Queues:
 
     async def _answers(self, ref: ActorRef) -> bool:
         try:
-            if not await self._directory.alive([ref.address]):
+            if not await self._cluster.directory.alive([ref.address]):
                 return False
-            return await self._caller.call(ref, "open", 2.0) is not None
+            return await self._cluster.caller.call(ref, "open", OPEN_SECONDS) is not None
         except DaskQueueError:
             return False
 
-    async def _workers(self) -> list[str]:
-        workers = sorted(await self._client.scheduler.ncores(workers=None))
-        if not workers:
-            raise QueueLostError("the cluster has no workers")
-        return workers
-
     async def _claim(self) -> PoolRecord:
         spec = self.spec
-        return await self._run_on_worker(pool_folder.claim, spec.dirpath, spec.name, spec.n_queues)
+        record: PoolRecord = await self._cluster.run(
+            pool_folder.claim, spec.dirpath, spec.name, spec.n_queues
+        )
+        return record
 
     async def _owner(self, index: int) -> Mapping[str, Any]:
-        owner = await self._run_on_worker(owner_of, self.spec.dirpath, self.spec.name, index)
+        spec = self.spec
+        owner: dict[str, Any] | None = await self._cluster.run(owner_of, spec.dirpath, spec.name, index)
         return owner or {}
-
-    async def _run_on_worker(self, function: Any, *args: Any) -> Any:
-        """Run a short function on the event loop of the first worker, past its queue of tasks."""
-        address = (await self._workers())[0]
-        try:
-            async with asyncio.timeout(CREATE_SECONDS):
-                answers = await self._client.run(function, *args, workers=[address], on_error="raise")
-        except (TimeoutError, OSError) as error:
-            if isinstance(error, DaskQueueError):
-                raise
-            raise QueueLostError(f"worker {address} does not answer") from error
-        return answers[address]
 
 
 def owner_of(dirpath: str, name: str, index: int) -> dict[str, Any] | None:
@@ -311,8 +268,3 @@ def generation_of(key: str) -> int:
     """Return the generation in a queue's key."""
     digits = key.rpartition("-g")[2]
     return int(digits) if digits.isdigit() else 0
-
-
-def new_pool_id() -> str:
-    """Return an id for a pool that no folder names."""
-    return new_name()

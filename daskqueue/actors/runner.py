@@ -8,6 +8,8 @@ import inspect
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
 from itertools import repeat, starmap
 from queue import SimpleQueue
 from typing import Any, NamedTuple
@@ -199,7 +201,7 @@ class Runner:
                     index += 1
                 continue
             for arguments in group.arguments:
-                self._jobs.put(lambda i=index, g=group, a=arguments: self._run_one(work, i, g.call, a))
+                self._jobs.put(partial(self._run_one, work, index, group.call, arguments))
                 index += 1
 
     def _run_one(self, work: Work, index: int, call: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
@@ -261,4 +263,4 @@ class Runner:
                 return asyncio.run_coroutine_threadsafe(value, loop).result()
             return value
 
-        return group._replace(call=call_and_await)
+        return replace(group, call=call_and_await)

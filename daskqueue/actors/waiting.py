@@ -19,11 +19,11 @@ LOST_SECONDS = 60.0
 
 
 class Ended(NamedTuple):
-    """How one job ended: its state, and where in *blob* its result or failure is."""
+    """How one job ended: its state, and at which position of *blob* its result or failure is."""
 
     state: str
     blob: bytes
-    index: int
+    position: int
     reason: str
 
 

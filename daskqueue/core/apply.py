@@ -119,25 +119,23 @@ def _died(queue: Queue, fact: facts.Died) -> None:
 
 
 def _redriven(queue: Queue, fact: facts.Redriven) -> None:
-    for run in fact.runs:
-        for first, last, letter in queue.dead.take(*run):
-            queue.ready.add(first, last, Tally(0, 0, letter.tally.retries))
+    for first, last, tally in _take_anywhere(queue, fact.runs):
+        queue.ready.add(first, last, Tally(0, 0, tally.retries))
     queue.counters.redriven += count(fact.runs)
 
 
 def _discarded(queue: Queue, fact: facts.Discarded) -> None:
-    for run in fact.runs:
-        queue.dead.take(*run)
+    _take_anywhere(queue, fact.runs)
     queue.counters.purged += count(fact.runs)
 
 
 def _cancelled(queue: Queue, fact: facts.Cancelled) -> None:
-    _take(queue, 0, fact.runs)
+    _take_anywhere(queue, fact.runs)
     queue.counters.cancelled += count(fact.runs)
 
 
 def _purged(queue: Queue, fact: facts.Purged) -> None:
-    _take(queue, 0, fact.runs)
+    _take_anywhere(queue, fact.runs)
     queue.counters.purged += count(fact.runs)
 
 

@@ -22,7 +22,7 @@ class Slice(NamedTuple):
     """Some messages as one record batch: the sequence of the first, how many, the bytes."""
 
     first: int
-    count: int
+    size: int
     data: bytes
 
 
@@ -120,4 +120,4 @@ def _batches(frame: Frame) -> Iterator[_Placed]:
 def moved_run(fact: Moved) -> Run:
     """Return the one run that a Moved fact is about."""
     pieces = [*fact.ready, *fact.delayed, *fact.dead]
-    return Run(min(piece[0] for piece in pieces), max(piece[1] for piece in pieces))
+    return Run(min(int(piece[0]) for piece in pieces), max(int(piece[1]) for piece in pieces))

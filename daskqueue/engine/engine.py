@@ -399,7 +399,7 @@ class Engine:
 
     def _bury_damaged(self, grant: Grant, slices: tuple[Slice, ...]) -> None:
         """What was leased but cannot be read becomes a dead letter instead of being leased for ever."""
-        read = merge(Run(part.first, part.first + part.count) for part in slices)
+        read = merge(Run(part.first, part.first + part.size) for part in slices)
         if read != grant.runs:
             lost = subtract(grant.runs, read)
             _, facts = decide(

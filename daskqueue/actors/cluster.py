@@ -1,0 +1,112 @@
+"""The Dask cluster of a client, as far as daskqueue uses it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, NamedTuple, cast
+
+from distributed import Client, Future, Worker
+
+from daskqueue.actors.caller import Caller
+from daskqueue.actors.directory import ActorRef, Directory
+from daskqueue.errors import DaskQueueError, QueueLostError
+
+# How long a worker may take to make an actor: it may have to wait for a thread that runs a task.
+MAKE_SECONDS = 60.0
+
+
+class Held(NamedTuple):
+    """An actor that lives at least as long as this is held: where it is, and Dask's claim on it."""
+
+    ref: ActorRef
+    future: Future[Any]
+
+    @property
+    def lost(self) -> bool:
+        """Whether Dask has told this client that the actor is gone."""
+        return self.future.status not in {"pending", "finished"}
+
+    def release(self) -> None:
+        """Let go; Dask deletes an actor that nobody holds."""
+        cast("Any", self.future).release()
+
+
+class Cluster:
+    """Finds workers, makes actors on them, and runs short functions there. Methods run on the client's loop."""
+
+    def __init__(self, client: Client) -> None:
+        self.caller = Caller.of_client(client)
+        self.directory = Directory(client)
+        self._client = client
+
+    @property
+    def address(self) -> str:
+        """The scheduler's address."""
+        return str(cast("Any", self._client.scheduler).address)
+
+    @property
+    def closed(self) -> bool:
+        """Whether the client is closed, or about to be."""
+        return self._client.status in {"closing", "closed"}
+
+    async def workers(self) -> list[str]:
+        """Return the addresses of all workers, sorted.
+
+        Raises:
+            QueueLostError: there are none.
+        """
+        workers = await self.directory.workers()
+        if not workers:
+            raise QueueLostError("the cluster has no workers")
+        return workers
+
+    def hold(self, ref: ActorRef) -> Held:
+        """Keep an actor that somebody else made."""
+        return Held(ref, Future(ref.key, self._client))
+
+    async def make(self, function: Callable[[Any], Any], spec: Any, ref: ActorRef) -> Held:
+        """Make an actor with ``function(spec)``; whoever asks for the same key gets the same actor.
+
+        Args:
+            function: returns the actor; runs on the worker.
+            spec: its argument.
+            ref: the key to make it under, and the worker to make it on.
+
+        Raises:
+            QueueLostError: the worker did not make it, or was lost.
+        """
+        future = cast("Any", self._client).submit(
+            function, spec, key=ref.key, workers=[ref.address], actor=True, pure=False, priority=100
+        )
+        try:
+            async with asyncio.timeout(MAKE_SECONDS):
+                actor = await future
+        except TimeoutError as error:
+            raise QueueLostError(
+                f"worker {ref.address} did not make {ref.key} in {MAKE_SECONDS:.0f} s"
+            ) from error
+        except RuntimeError as error:
+            raise QueueLostError(f"{ref.key} was lost: {error}") from error
+        except asyncio.CancelledError as error:
+            if (task := asyncio.current_task()) is not None and task.cancelling():
+                raise
+            raise QueueLostError(f"{ref.key} was cancelled: the cluster restarts") from error
+        return Held(ref._replace(address=actor._address), future)  # noqa: SLF001  where Dask put it
+
+    async def run(self, function: Callable[..., Any], *args: Any) -> Any:
+        """Run a short function on the event loop of the first worker, past its queue of tasks."""
+        address = (await self.workers())[0]
+        try:
+            async with asyncio.timeout(MAKE_SECONDS):
+                answers = await cast("Any", self._client).run(function, *args, workers=[address])
+        except (TimeoutError, OSError) as error:
+            if isinstance(error, DaskQueueError):
+                raise
+            raise QueueLostError(f"worker {address} does not answer") from error
+        return answers[address]
+
+
+def loop_of(node: Client | Worker) -> asyncio.AbstractEventLoop:
+    """Return the event loop that a client's or a worker's coroutines run on."""
+    return cast("asyncio.AbstractEventLoop", cast("Any", node.loop).asyncio_loop)

@@ -1,0 +1,57 @@
+"""Arguments as users write them: checked where they are given, with the choices named."""
+
+from __future__ import annotations
+
+import math
+import os
+from datetime import timedelta
+from pathlib import Path
+
+from dask.utils import parse_timedelta
+
+
+def seconds_of(what: str, value: float | str | timedelta) -> float:
+    """Return *value* in seconds: a number, a timedelta, or text such as ``"10s"`` and ``"5 minutes"``.
+
+    Raises:
+        ValueError: not a duration, or a negative one; *what* names the argument.
+    """
+    try:
+        seconds = float(parse_timedelta(value, default="s"))
+    except (KeyError, ValueError, TypeError) as error:
+        raise ValueError(f'{what} is {value!r}; give seconds, a timedelta, or text such as "10s"') from error
+    if not 0 <= seconds < math.inf:
+        raise ValueError(f"{what} is {value!r}; it must be 0 or more")
+    return seconds
+
+
+def check_count(what: str, value: object, *, least: int = 1, most: int | None = None) -> None:
+    """Make sure that *value* is a whole number from *least* to *most*.
+
+    Raises:
+        TypeError: not a whole number.
+        ValueError: too small or too large.
+    """
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError(f"{what} is {value!r}; it must be a whole number")
+    if value < least or (most is not None and value > most):
+        bounds = f"{least} or more" if most is None else f"between {least} and {most}"
+        raise ValueError(f"{what} is {value}; it must be {bounds}")
+
+
+def check_name(name: object) -> None:
+    """Make sure that *name* can name a pool and its folders.
+
+    Raises:
+        ValueError: it cannot.
+    """
+    if not isinstance(name, str) or not name.replace("-", "").replace("_", "").isalnum():
+        raise ValueError(f"name is {name!r}; use letters, digits, '-' and '_'")
+
+
+def folder_of(dirpath: str | os.PathLike[str] | None, name: str) -> str:
+    """Return the absolute folder of a durable pool; a relative one is relative to this process's."""
+    if dirpath is None:
+        data_home = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
+        return str(Path(data_home) / "daskqueue" / name)
+    return str(Path(dirpath).absolute())

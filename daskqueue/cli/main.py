@@ -1,0 +1,35 @@
+"""The command ``daskqueue``."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+import daskqueue
+from daskqueue.cli.demo import demo
+
+app = typer.Typer(
+    name="daskqueue",
+    help="A persistent distributed task queue built on Dask actors.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.command()(demo)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"daskqueue {daskqueue.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Print the version and stop.", callback=_show_version, is_eager=True),
+    ] = False,
+) -> None:
+    """A persistent distributed task queue built on Dask actors."""

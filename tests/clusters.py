@@ -1,0 +1,57 @@
+"""Dask clusters for tests: real processes, quiet, and gone without a trace."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+
+from distributed import Client, LocalCluster
+
+QUIET = {
+    "distributed.worker.profile.enabled": False,
+    "distributed.admin.tick.interval": "500ms",
+    "distributed.admin.system-monitor.interval": "5s",
+    "distributed.worker.memory.monitor-interval": "1s",
+    "distributed.admin.large-graph-warning-threshold": "1GB",
+    "distributed.comm.timeouts.connect": "10s",
+}
+
+
+class Cluster(LocalCluster):
+    """A LocalCluster with defaults for tests."""
+
+    def __init__(self, n_workers=2, threads_per_worker=1, **options):
+        super().__init__(
+            n_workers=n_workers,
+            threads_per_worker=threads_per_worker,
+            processes=True,
+            dashboard_address=":0",
+            worker_dashboard_address=":0",
+            silence_logs=logging.CRITICAL,
+            **options,
+        )
+
+    def connect(self, **options):
+        """Return a new client of this cluster; close it before the cluster."""
+        return Client(self, **{"direct_to_workers": True, "set_as_default": False, **options})
+
+
+def pids(client):
+    """Return the process id of each worker by its address."""
+    return client.run(os.getpid)
+
+
+def kill(pid):
+    """Kill a process so that it can say nothing any more."""
+    os.kill(pid, signal.SIGKILL)
+
+
+def worker_of_queue(pool, index=0):
+    """Return the address of the worker that holds a queue of the pool."""
+    return dict(pool.queues.refs)[index].address
+
+
+def worker_of_consumer(consumers, index=0):
+    """Return the address of the worker that holds a consumer of the pool."""
+    return consumers._consumers._refs[consumers[index]].address
