@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from daskqueue.actors.cluster import loop_of
 from daskqueue.actors.consumers import Consumers, CrewSpec
-from daskqueue.actors.queue import name_of
+from daskqueue.actors.settlement import name_of
 from daskqueue.arguments import check_count
 from daskqueue.clock import Clock, new_name
 from daskqueue.consumer import ConsumerBaseClass, GeneralConsumer

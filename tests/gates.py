@@ -26,7 +26,8 @@ class Gate:
 
     def __exit__(self, *exc_info):
         self.let(10_000)  # nobody shall wait for ever for a test that has failed
-        for end in self._ends:
+        for pipe, end in zip((self._arrivals, self._permits), self._ends, strict=True):
+            os.unlink(pipe)
             os.close(end)
 
     def __reduce__(self):

@@ -14,9 +14,9 @@ from daskqueue.actors.caller import Caller
 from daskqueue.actors.directory import ActorRef, Directory
 from daskqueue.actors.door import Door, worker_loop
 from daskqueue.actors.pace import Pace
-from daskqueue.actors.queue import Settlement, consumer_id
 from daskqueue.actors.report import settlements_of
 from daskqueue.actors.runner import Runner, Work
+from daskqueue.actors.settlement import Settlement, consumer_id
 from daskqueue.actors.source import Source
 from daskqueue.errors import QueueLostError, StorageError
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from daskqueue.actors.queue import Settlement
 from daskqueue.actors.runner import RAISED, Cut, Raised
+from daskqueue.actors.settlement import Settlement
 from daskqueue.results import describe_failure, encode_results
 
 CANNOT_PICKLE = "cannot_pickle_result"

@@ -8,7 +8,7 @@ from typing import Any
 
 from daskqueue.actors.caller import DEADLINE_SECONDS, Caller
 from daskqueue.actors.directory import ActorRef, Directory
-from daskqueue.actors.queue import Settlement
+from daskqueue.actors.settlement import Settlement
 from daskqueue.errors import DaskQueueError, QueueLostError
 from daskqueue.message import pack_id
 

@@ -33,10 +33,10 @@ from daskqueue.engine.batches import BatchReader, Slice
 from daskqueue.engine.commit import GroupCommit
 from daskqueue.engine.files import Files
 from daskqueue.engine.outcomes import OutcomeStore, Page, cut
-from daskqueue.engine.reclaim import move_survivors
 from daskqueue.engine.records import CANCELLED, FAILED, RETURNED, Outcome, fact_frame
 from daskqueue.engine.recovery import Book
 from daskqueue.engine.settings import QueueSettings
+from daskqueue.engine.upkeep import Upkeep
 from daskqueue.errors import QueueFailedError, StaleReceiptError
 from daskqueue.message import Run
 
@@ -103,15 +103,13 @@ class Engine:
         self._commit = GroupCommit(
             files.sync, lambda: self._queue.next_sequence, self._committed, thread, settings.lazy_seconds()
         )
-        self._upkeep: asyncio.Task[None] | None = None
-        self._rolling: asyncio.Future[None] | None = None
+        self._upkeep = Upkeep(files, self._reader, thread, clock)
 
     # Commands
 
     async def writable(self) -> None:
         """Return when no segment is being sealed; the commands that do not wait must follow it at once."""
-        while self._rolling is not None:
-            await asyncio.shield(self._rolling)
+        await self._upkeep.wait()
 
     async def put(
         self, producer: bytes, puts: Sequence[tuple[int, bytes]], retries: int = 0, delay_seconds: float = 0.0
@@ -163,7 +161,7 @@ class Engine:
         self._record(facts)
         await self._warm(grant.runs)
         slices = tuple(self._reader.slices(grant.runs))
-        self._bury_damaged(grant, slices)
+        await self._bury_damaged(grant, slices)
         return Leased(grant.receipt.lease, grant.receipt.epoch, slices)
 
     def ack(self, receipt: Receipt, runs: Iterable[Run], blob: bytes | None) -> int:
@@ -260,6 +258,16 @@ class Engine:
         counted = reads.counts(self._queue)
         return Counts(*(counted[s] for s in (State.READY, State.DELAYED, State.LEASED, State.DEAD)))
 
+    @property
+    def enqueued(self) -> int:
+        """How many messages were ever put."""
+        return self._queue.counters.enqueued
+
+    @property
+    def failure(self) -> str | None:
+        """Why the engine can do nothing more, None while it can."""
+        return self._files.log.failure or self._outcomes.log.failure
+
     def finished(self, pool: str) -> int:
         """Return how many messages a consumer pool has settled."""
         return self._book.finished.get(pool, 0)
@@ -300,8 +308,7 @@ class Engine:
 
     async def close(self) -> None:
         """Sync, write a checkpoint, and give up the folder; a failed engine only gives it up."""
-        if self._upkeep is not None:
-            await asyncio.wait([self._upkeep])
+        await self._upkeep.wait()
         try:
             await self._commit.flush()
             self._files.write_checkpoint(self._files.take_checkpoint(self._clock.now()))
@@ -341,26 +348,7 @@ class Engine:
     def _committed(self, sequence: int) -> None:
         apply(self._queue, Committed(sequence))
         self._on_ready()
-        if self._upkeep is None and self._files.need_upkeep():
-            self._upkeep = asyncio.get_running_loop().create_task(self._keep_up())
-
-    async def _keep_up(self) -> None:
-        """Seal full segments, write checkpoints, move survivors forward, drop what is settled."""
-        loop = asyncio.get_running_loop()
-        self._rolling = loop.create_future()
-        try:
-            now = self._clock.now()
-            await loop.run_in_executor(self._thread, self._files.roll, now)
-            move_survivors(self._files, self._reader, now)
-            saved = self._files.take_checkpoint(now)
-            retired = self._outcomes.retire(now)
-            await loop.run_in_executor(self._thread, self._files.write_checkpoint, saved)
-            settled = self._files.settled_segments()
-            self._reader.forget(settled)
-            await loop.run_in_executor(self._thread, self._files.drop, settled, retired)
-        finally:
-            self._rolling.set_result(None)
-            self._rolling = self._upkeep = None
+        self._upkeep.start_if_due()
 
     async def _drop(self, command: Cancel | Purge) -> tuple[Run, ...]:
         await self.writable()
@@ -397,10 +385,11 @@ class Engine:
                 placed = await loop.run_in_executor(self._thread, self._reader.read, stretch)
                 self._reader.admit(stretch, placed)
 
-    def _bury_damaged(self, grant: Grant, slices: tuple[Slice, ...]) -> None:
+    async def _bury_damaged(self, grant: Grant, slices: tuple[Slice, ...]) -> None:
         """What was leased but cannot be read becomes a dead letter instead of being leased for ever."""
         read = merge(Run(part.first, part.first + part.size) for part in slices)
         if read != grant.runs:
+            await self.writable()
             lost = subtract(grant.runs, read)
             _, facts = decide(
                 self._queue, Nack(grant.receipt, lost, "damaged", final=True), self._clock.now()

@@ -1,0 +1,66 @@
+"""Leases that end without their holder: in time, or with its worker."""
+
+from __future__ import annotations
+
+import asyncio
+
+from daskqueue.actors.directory import Directory
+from daskqueue.actors.early import EarlyAcks
+from daskqueue.actors.settlement import address_of
+from daskqueue.clock import Clock
+from daskqueue.engine.engine import Engine
+
+# How often a queue asks the scheduler whether those who hold its messages still exist.
+LOST_CHECK_SECONDS = 2.0
+
+
+class LeaseWatch:
+    """Wakes when a delayed message is due or a lease ends, and takes back what lost consumers hold."""
+
+    def __init__(self, engine: Engine, early: EarlyAcks, directory: Directory, clock: Clock) -> None:
+        self._engine = engine
+        self._early = early
+        self._directory = directory
+        self._clock = clock
+        self._changed = asyncio.Event()
+        self._task = asyncio.get_running_loop().create_task(self._run())
+
+    def notice(self) -> None:
+        """Look again: something was leased or delayed."""
+        self._changed.set()
+
+    def close(self) -> None:
+        """Stop."""
+        self._task.cancel()
+
+    @property
+    def _holders(self) -> set[str]:
+        return self._engine.consumers() | self._early.consumers
+
+    async def _run(self) -> None:
+        checked_at = self._clock.now()
+        while True:
+            seconds = self._engine.seconds_to_next_event()
+            if self._holders:
+                seconds = LOST_CHECK_SECONDS if seconds is None else min(seconds, LOST_CHECK_SECONDS)
+            try:
+                async with asyncio.timeout(seconds):
+                    await self._changed.wait()
+            except TimeoutError:
+                await self._engine.expire()
+            self._changed.clear()
+            if self._clock.now() - checked_at >= LOST_CHECK_SECONDS and self._holders:
+                checked_at = self._clock.now()
+                await self._take_back_lost()
+
+    async def _take_back_lost(self) -> None:
+        addresses = {holder: address_of(holder) for holder in self._holders}
+        try:
+            alive = await self._directory.alive(sorted(set(addresses.values())))
+        except OSError:
+            return
+        lost = [holder for holder, address in addresses.items() if address not in alive]
+        for holder in lost:
+            self._early.lose(holder)
+        if lost:
+            await self._engine.lose(lost)
