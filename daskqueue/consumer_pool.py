@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import weakref
 from collections import defaultdict
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from daskqueue.actors.cluster import loop_of
 from daskqueue.actors.consumers import Consumers, CrewSpec
 from daskqueue.actors.settlement import name_of
 from daskqueue.arguments import check_count
+from daskqueue.batch import Broken
 from daskqueue.clock import Clock, new_name
 from daskqueue.consumer import ConsumerBaseClass, GeneralConsumer
 from daskqueue.errors import ConsumersNotStartedError, MessagesLostError, WaitTimeoutError
@@ -28,6 +30,16 @@ logger = logging.getLogger(__name__)
 
 PROGRESS_SECONDS = 2.0
 PAGE_BYTES = 1 << 20
+
+
+Results = dict[str, "defaultdict[int, Any]"]
+
+
+class _Part(NamedTuple):
+    name: str
+    base_id: int
+    runs: Sequence[tuple[int, int]]
+    blob: bytes
 
 
 class ConsumerPool:
@@ -100,20 +112,23 @@ class ConsumerPool:
         """
         return self._sync(self._join, timeout, progress)
 
-    def results(self) -> dict[str, defaultdict[int, Any]]:
+    def results(self) -> Results:
         """Return what the tasks returned: ``{consumer name: {hash(job): value}}``.
 
         Only successes of this consumer pool; failures are in ``job.exception()``. The queues keep results for
         a while (see ``result_ttl`` in the docs), also when a consumer is lost.
         """
-        return self._sync(self._results)
+        if self.client.asynchronous:
+            return cast("Results", self._results_async())
+        # Decoded here, not on the event loop: what the tasks returned may be much, and is the user's own code.
+        return self._decoded(self._sync(self._fetch_results))
 
     def cancel(self, timeout: float = 30.0) -> None:
         """Stop the consumers: what runs is finished within *timeout* seconds, the rest goes back to the queues."""
         return self._sync(self._cancel, timeout)
 
     def reset(self) -> None:
-        """Stop the consumers and forget their counts and results; the next start makes new ones."""
+        """Stop the consumers and forget their counts and results; the next start begins anew."""
         return self._sync(self._reset)
 
     @property
@@ -201,33 +216,39 @@ class ConsumerPool:
 
     async def _reset(self) -> None:
         await self._consumers.stop()
-        self._consumers.forget()
+        self.pool_id = new_name()
+        self._consumers.forget(self.pool_id)
 
-    async def _results(self) -> dict[str, defaultdict[int, Any]]:
-        found: dict[str, defaultdict[int, Any]] = {
-            name: defaultdict(_nothing) for name in self._consumers.names
-        }
-        pages = [self._read_results(index, found) for index in range(len(self.queue_pool))]
-        await asyncio.gather(*pages)
-        return found
+    async def _results_async(self) -> Results:
+        return self._decoded(await self._fetch_results())
 
-    async def _read_results(self, index: int, found: dict[str, defaultdict[int, Any]]) -> None:
-        queues = self.queue_pool.queues
+    async def _fetch_results(self) -> list[_Part]:
+        pages = [self._fetch_pages(index) for index in range(len(self.queue_pool))]
+        return list(itertools.chain.from_iterable(await asyncio.gather(*pages)))
+
+    async def _fetch_pages(self, index: int) -> list[_Part]:
+        parts: list[_Part] = []
         after: tuple[int, int] | None = None
         while True:
-            ref, (outcomes, after) = await queues.call_at(
+            ref, (outcomes, after) = await self.queue_pool.queues.call_at(
                 index, "results", self.pool_id, after, PAGE_BYTES, deadline=60.0, patience=60.0
             )
             base = pack_id(index, ref.incarnation, 0)
-            for consumer, runs, blob in outcomes:
-                values = decode_results(blob)
-                start = 0
-                for first, last in runs:
-                    ids = range(base + first, base + last)
-                    found[name_of(consumer)].update(zip(ids, values[start:], strict=False))
-                    start += last - first
+            parts += (_Part(name_of(consumer), base, runs, blob) for consumer, runs, blob in outcomes)
             if after is None:
-                return
+                return parts
+
+    def _decoded(self, parts: list[_Part]) -> Results:
+        found: Results = {name: defaultdict(_nothing) for name in self._consumers.names}
+        for name, base, runs, blob in parts:
+            ids = itertools.chain.from_iterable(range(base + first, base + last) for first, last in runs)
+            values = decode_results(blob)
+            if Broken in set(map(type, values)):
+                kept = [(i, value) for i, value in zip(ids, values, strict=True) if type(value) is not Broken]
+                found[name].update(kept)
+            else:
+                found[name].update(zip(ids, values, strict=True))
+        return found
 
     async def _describe(self) -> str:
         return describe_consumers(await self._consumers.statuses())

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Generator, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, overload
 
+from daskqueue.batch import Broken
 from daskqueue.errors import JobCancelledError, JobFailedError, ResultExpiredError, WaitTimeoutError
 from daskqueue.message import MessageId, pack_id, unpack_id
 from daskqueue.results import Failure, decode_result
@@ -107,7 +108,10 @@ class Job:
     async def _result(self, timeout: float | None) -> Any:
         ended = await self._wait(timeout)
         if ended.state == "returned":
-            return decode_result(ended.blob, ended.position)
+            value = decode_result(ended.blob, ended.position)
+            if isinstance(value, Broken):
+                raise value.error
+            return value
         raise self._error(ended)
 
     async def _exception(self, timeout: float | None) -> BaseException | None:

@@ -43,10 +43,13 @@ class Failure:
     def __reduce__(self) -> tuple[Any, ...]:
         return Failure, (self.summary, self.traceback, self.pickled)
 
-    def exception(self) -> BaseException:
-        """Return the exception, or a JobFailedError with its text; its ``__cause__`` shows the traceback."""
+    def exception(self) -> Exception:
+        """Return the exception, or a JobFailedError with its text; its ``__cause__`` shows the traceback.
+
+        What would end the program or the event loop of whoever asks, such as SystemExit, comes as its text.
+        """
         error = _unpickled(self.pickled) if self.pickled is not None else None
-        if error is None:
+        if not isinstance(error, Exception) or isinstance(error, (StopIteration, StopAsyncIteration)):
             error = JobFailedError(self.summary)
         error.__cause__ = RemoteTraceback(self.traceback)
         return error

@@ -51,31 +51,30 @@ def batch_submission(client, queue_pool, n_msgs):
     print(consumer_pool)
 
 
-def durable_queues(client, n_msgs):
-    """Tasks that are still there after every worker has been restarted."""
-    shutil.rmtree(DIRPATH, ignore_errors=True)
-    client.restart()
-
+def open_durable_pool(client):
+    """The same queues in a folder: found again whenever they are opened with the same arguments."""
     queue_pool = QueuePool(client, 2, durability="durable", dirpath=DIRPATH)
     print(queue_pool)
-    for path in sorted(Path(DIRPATH).rglob("*")):
-        print(path)
+    return queue_pool
 
+
+def submit_and_restart(client, queue_pool, n_msgs):
+    """A sudden shutdown of the whole cluster, with all messages still to be done."""
+    print_files()
     tasks = [(process_item,) for _ in range(n_msgs)]
     queue_pool.batch_submit(tasks, batch_size=10_000)
     print(queue_pool)
-    for path in sorted(Path(DIRPATH).rglob("*.log")):
-        print(f"{path}: {path.stat().st_size:,} bytes")
+    print_files()
 
     client.restart()
     try:
         print(queue_pool)
-    except Exception as e:
+    except Exception as e:  # noqa: BLE001  as in the notebook
         print(e)
 
-    queue_pool = QueuePool(client, 2, durability="durable", dirpath=DIRPATH)
-    print(queue_pool)
 
+def consume(client, queue_pool, n_msgs):
+    """Nothing was lost."""
     consumer_pool = ConsumerPool(client, queue_pool, n_consumers=4, batch_size=1000)
     print(consumer_pool)
     consumer_pool.start()
@@ -83,6 +82,11 @@ def durable_queues(client, n_msgs):
     print(consumer_pool)
 
     assert sum([len(r) for _, r in consumer_pool.results().items()]) == n_msgs
+
+
+def print_files():
+    for path in sorted(Path(DIRPATH).rglob("*.*")):
+        print(f"{path.stat().st_size:>10,} bytes  {path}")
 
 
 def main():
@@ -97,7 +101,13 @@ def main():
     ):
         queue_pool = getting_started(client)
         batch_submission(client, queue_pool, n_msgs)
-        durable_queues(client, n_msgs)
+
+        shutil.rmtree(DIRPATH, ignore_errors=True)
+        client.restart()
+        queue_pool = open_durable_pool(client)
+        submit_and_restart(client, queue_pool, n_msgs)
+        queue_pool = open_durable_pool(client)
+        consume(client, queue_pool, n_msgs)
 
 
 if __name__ == "__main__":

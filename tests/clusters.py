@@ -54,4 +54,4 @@ def worker_of_queue(pool, index=0):
 
 def worker_of_consumer(consumers, index=0):
     """Return the address of the worker that holds a consumer of the pool."""
-    return consumers._consumers._refs[consumers[index]].address
+    return consumers._consumers._held[consumers[index]].ref.address

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from daskqueue.actors.caller import DEADLINE_SECONDS
@@ -81,8 +81,11 @@ class Consumers:
         """Return what each consumer says of itself, None for one that does not answer."""
         return dict(zip(self.names, await asyncio.gather(*map(self._status, self.names)), strict=True))
 
-    def forget(self) -> None:
-        """Let go of all consumers, so that the next start makes new ones."""
+    def forget(self, pool_id: str | None = None) -> None:
+        """Let go of all consumers, so that the next start makes new ones, under another id if one is given."""
+        if pool_id is not None:
+            self._spec = replace(self._spec, pool_id=pool_id)
+            self.was_started = False
         for held in self._held.values():
             held.release()
         self._held.clear()

@@ -215,7 +215,7 @@ class Queues:
         if not create and self.spec.dirpath is None:
             self.lost_messages += 1
             logger.warning(
-                "Transient queue %d of pool %r was lost with its worker: its messages are gone",
+                "Transient queue %d of pool %r was lost with its worker, and what was in it is gone",
                 index,
                 self.spec.name,
             )

@@ -58,8 +58,8 @@ def demo(
     logging.getLogger("daskqueue").setLevel(logging.ERROR)
     watch = Stopwatch()
     try:
-        with _folder(dirpath) as folder, _cluster(workers) as client:
-            proof = Rehearsal(console, client, folder, tasks, queues).run()
+        with _folder(dirpath) as folder:
+            proof = rehearse(console, folder, tasks, workers, queues)
     except (DaskQueueError, OSError) as error:
         console.print(f"[bold red]The demo failed:[/] {error}")
         raise typer.Exit(1) from error
@@ -69,39 +69,41 @@ def demo(
     console.print(f"[bold green]No task is missing.[/] The whole demo took {watch.seconds:.1f} s.")
 
 
+def rehearse(console: Console, folder: Path, tasks: int, workers: int, queues: int) -> Proof:
+    """Go through the crash of a whole cluster, step by step, and return what it proves."""
+    with _cluster(workers) as client:
+        rehearsal = Rehearsal(console, client, folder, tasks, queues)
+        jobs = rehearsal.submit()
+        rehearsal.consume_half()
+        rehearsal.kill_workers()
+        rehearsal.consume_rest(left=rehearsal.recover())
+        return rehearsal.prove(jobs)
+
+
 class Rehearsal:
     """The steps of the demo; each says what it did and saw."""
 
     def __init__(self, console: Console, client: Client, folder: Path, tasks: int, queues: int) -> None:
         self._console = console
-        self._client = client
         self._tasks = tasks
         self._runs = folder / "runs"
         self._counts = RunCounts.create(self._runs, tasks)
         self._pool = QueuePool(client, queues, durability="durable", dirpath=folder / "queues")
-        workers = len(client.ncores())
-        self._consumers = ConsumerPool(client, self._pool, n_consumers=max(workers, queues))
-        self._say(
-            "started", f"{workers} worker processes and {queues} durable queues in {self._pool.dirpath}"
-        )
+        self._pids = list(client.run(os.getpid).values())
+        self._consumers = ConsumerPool(client, self._pool, n_consumers=max(len(self._pids), queues))
+        self._say("started", f"{len(self._pids)} worker processes, {queues} queues in {self._pool.dirpath}")
 
-    def run(self) -> Proof:
-        """Take all steps, and return what they prove."""
-        jobs = self._submit()
-        self._consume_half()
-        self._kill_workers()
-        self._consume_rest(left=self._recover())
-        return self._prove(jobs)
-
-    def _submit(self) -> Jobs:
+    def submit(self) -> Jobs:
+        """Put all tasks into the durable queues."""
         watch = Stopwatch()
         task = functools.partial(process_item, str(self._runs))
         with self._bar("submitting", self._tasks) as show:
             jobs = self._pool.map(task, _shown(range(self._tasks), show))
-        self._say("submitted", f"{_rate(self._tasks, watch)}; each was on the disk before submit returned")
+        self._say("submitted", f"{_rate(self._tasks, watch)}, all of them on the disk")
         return jobs
 
-    def _consume_half(self) -> None:
+    def consume_half(self) -> None:
+        """Start the consumers and wait until half of the tasks have run."""
         self._consumers.start()
         watch = Stopwatch()
         with self._bar("consuming", self._tasks) as show:
@@ -111,13 +113,14 @@ class Rehearsal:
                 time.sleep(LOOK_SECONDS)
         self._say("consumed", _rate(started, watch))
 
-    def _kill_workers(self) -> None:
-        pids = self._client.run(os.getpid).values()
-        for pid in pids:
+    def kill_workers(self) -> None:
+        """Kill all workers, with the queues and consumers in them, as no program can catch."""
+        for pid in self._pids:
             os.kill(pid, signal.SIGKILL)
-        self._say("killed", f"all {len(pids)} worker processes with -9: {', '.join(map(str, pids))}")
+        self._say("killed", f"all worker processes with -9: {', '.join(map(str, self._pids))}")
 
-    def _recover(self) -> int:
+    def recover(self) -> int:
+        """Wait until the queues are open again on new workers; return how many tasks they still hold."""
         watch = Stopwatch()
         statuses: list[dict[str, Any]] = [{"lost": "not asked yet"}]
         with self._bar("recovering", None):
@@ -126,11 +129,12 @@ class Rehearsal:
                 statuses = self._pool.sync(self._pool.statuses)
         left = sum(map(pending_of, statuses))
         self._say(
-            "recovered", f"both the workers and the queues in {watch.seconds:.1f} s; {left:,} tasks are left"
+            "recovered", f"workers and queues are back after {watch.seconds:.1f} s; {left:,} tasks are left"
         )
         return left
 
-    def _consume_rest(self, left: int) -> None:
+    def consume_rest(self, left: int) -> None:
+        """Wait until the consumers, back by themselves, have run what was left."""
         watch = Stopwatch()
         with self._bar("consuming", self._tasks) as show:
             while not self._joined():
@@ -145,17 +149,15 @@ class Rehearsal:
             return False
         return True
 
-    def _prove(self, jobs: Jobs) -> Proof:
+    def prove(self, jobs: Jobs) -> Proof:
+        """Compare what came out with what went in."""
         proof = prove(list(jobs.ids()), self._consumers.results())
+        self._say("missing", f"{proof.missing:,} of the {proof.submitted:,} submitted tasks have no result")
+        self._say("wrong", f"{proof.wrong:,} results are not what their task returns")
+        self._say("unknown", f"{proof.unknown:,} results belong to no task")
         self._say(
-            "missing", f"{proof.missing:,} of the {proof.submitted:,} ids that submit returned have no result"
-        )
-        self._say(
-            "wrong",
-            f"{proof.wrong:,} results differ from what their task returns; {proof.unknown:,} have no task",
-        )
-        self._say(
-            "twice", f"{self._counts.repeated():,} tasks ran again: their consumers had not yet acked them"
+            "repeated",
+            f"{self._counts.repeated():,} tasks ran twice: not yet acked when their worker was killed",
         )
         return proof
 
@@ -164,12 +166,9 @@ class Rehearsal:
 
     @contextmanager
     def _bar(self, what: str, total: int | None) -> Iterator[Advance]:
-        columns = (
-            TextColumn(f"[bold]{what:>10}[/] "),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-        )
+        columns = [TextColumn(f"[bold]{what:>10}[/] "), BarColumn(), TimeElapsedColumn()]
+        if total is not None:
+            columns.insert(2, MofNCompleteColumn())
         with Progress(
             *columns, console=self._console, transient=True, disable=not self._console.is_terminal
         ) as progress:

@@ -26,14 +26,14 @@ from daskqueue.core.commands import (
     Release,
 )
 from daskqueue.core.decide import decide
-from daskqueue.core.facts import Committed, Died, Fact
+from daskqueue.core.facts import Acked, Committed, Died, Fact
 from daskqueue.core.runs import intersect, merge, subtract
 from daskqueue.core.tally import Receipt, State
 from daskqueue.engine.batches import BatchReader, Slice
 from daskqueue.engine.commit import GroupCommit
 from daskqueue.engine.files import Files
 from daskqueue.engine.outcomes import OutcomeStore, Page, cut
-from daskqueue.engine.records import CANCELLED, FAILED, RETURNED, Outcome, fact_frame
+from daskqueue.engine.records import CANCELLED, FAILED, RETURNED, Outcome, Witness, fact_frame, witness_bytes
 from daskqueue.engine.recovery import Book
 from daskqueue.engine.settings import QueueSettings
 from daskqueue.engine.upkeep import Upkeep
@@ -42,6 +42,10 @@ from daskqueue.message import Run
 
 # A read larger than this leaves the event loop.
 _LARGE_READ_BYTES = 256 << 10
+
+
+def _nothing(_: Fact) -> bytes:
+    return b""
 
 
 class Leased(NamedTuple):
@@ -172,6 +176,7 @@ class Engine:
         """
         lease = self._queue.leases.get(receipt.lease)
         runs = merge(runs)
+        witness = b""
         try:
             settled, facts = decide(self._queue, Ack(receipt, runs), self._clock.now())
         except StaleReceiptError:
@@ -179,7 +184,8 @@ class Engine:
         if lease is not None and blob is not None and settled.counted:
             returned = Outcome(RETURNED, lease.pool, lease.consumer, runs, blob)
             self._keep(returned, settled.counted)
-        self._record(facts)
+            witness = witness_bytes(Witness(self._outcomes.log.tail, self._outcomes.log.synced))
+        self._record(facts, lambda fact: witness if isinstance(fact, Acked) else b"")
         return sum(run.count for run in settled.stale)
 
     def nack(self, receipt: Receipt, runs: Iterable[Run], blob: bytes, reason: str, *, final: bool) -> int:
@@ -203,7 +209,7 @@ class Engine:
             except StaleReceiptError:
                 stale += sum(run.count for run in part)
                 continue
-            self._record(facts, failed)
+            self._record(facts, lambda fact: _failures_of(fact, failed))
             stale += sum(run.count for run in settled.stale)
         return stale
 
@@ -324,9 +330,9 @@ class Engine:
 
     # Inside
 
-    def _record(self, facts: Sequence[Fact], failed: Outcome | None = None) -> None:
+    def _record(self, facts: Sequence[Fact], attachment: Callable[[Fact], bytes] = _nothing) -> None:
         durable = [fact for fact in facts if not fact.volatile]
-        frames = [fact_frame(fact, _failures_of(fact, failed)) for fact in durable]
+        frames = [fact_frame(fact, attachment(fact)) for fact in durable]
         stretches = iter(self._files.log.append(frames) if frames else ())
         for fact in facts:
             if fact.volatile:
@@ -402,7 +408,7 @@ class Engine:
             self._outcomes.admit_old(await loop.run_in_executor(self._thread, self._outcomes.read_old))
 
 
-def _failures_of(fact: Fact, failed: Outcome | None) -> bytes:
-    if failed is None or not isinstance(fact, Died):
+def _failures_of(fact: Fact, failed: Outcome) -> bytes:
+    if not isinstance(fact, Died):
         return b""
     return b"".join(bytes(part.blob) for part in cut(failed, fact.runs))

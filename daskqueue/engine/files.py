@@ -105,7 +105,7 @@ class Files:
             raise FolderError(f"{folder} has lost its log: a queue that is re-opened must find its files")
         log = Log.open(fs, folder, ".log", queue_id=new_id() if is_new else None)
         results = Log.open(fs, folder, ".results", queue_id=log.queue_id)
-        book, recovered = recover(fs, log, _index_path(folder), settings, clock)
+        book, recovered = recover(fs, log, results, _index_path(folder), settings, clock)
         clock.not_before(recovered.saved_at)
         _, facts = decide(book.queue, Restart(log.epoch, settings.grace_seconds), clock.now())
         log.start(book.queue.next_sequence, [fact_frame(carry(book.queue))])

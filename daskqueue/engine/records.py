@@ -11,13 +11,25 @@ from daskqueue.core.encode import decode, encode
 from daskqueue.core.facts import Fact
 from daskqueue.message import Run
 from daskqueue.storage.frame import Buffer, Frame
+from daskqueue.storage.log import Position
 
 _LENGTH = struct.Struct("<I")
+_WITNESS = struct.Struct("<QQQQ")
 OUTCOME = 200
 
 RETURNED = "returned"
 FAILED = "failed"
 CANCELLED = "cancelled"
+
+
+class Witness(NamedTuple):
+    """What an Acked fact says of the results that were written before it.
+
+    ``needs`` is where they end in the results' log, ``synced`` how much of that log was durable by then.
+    """
+
+    needs: Position
+    synced: Position
 
 
 class Outcome(NamedTuple):
@@ -45,6 +57,19 @@ def read_fact(frame: Frame) -> tuple[Fact | None, memoryview]:
     (length,) = _LENGTH.unpack_from(frame.payload)
     end = _LENGTH.size + length
     return decode(frame.kind, frame.payload[_LENGTH.size : end]), frame.payload[end:]
+
+
+def witness_bytes(witness: Witness) -> bytes:
+    """Return the attachment of an Acked fact."""
+    return _WITNESS.pack(*witness.needs, *witness.synced)
+
+
+def read_witness(attachment: memoryview) -> Witness | None:
+    """Return what :func:`witness_bytes` made; None for an ack that kept no results."""
+    if not len(attachment):
+        return None
+    fields = _WITNESS.unpack_from(attachment)
+    return Witness(Position(*fields[:2]), Position(*fields[2:]))
 
 
 def outcome_frame(outcome: Outcome) -> tuple[int, list[Buffer]]:

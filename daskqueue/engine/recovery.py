@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from daskqueue.core.facts import Acked, Cancelled, Died, Discarded, Enqueued, Fa
 from daskqueue.core.queue import Queue
 from daskqueue.core.snapshot import restore, snapshot
 from daskqueue.engine.batches import moved_run
-from daskqueue.engine.records import read_fact
+from daskqueue.engine.records import read_fact, read_witness
 from daskqueue.engine.settings import QueueSettings
 from daskqueue.storage import checkpoint
 from daskqueue.storage.fs import FileSystem
@@ -87,23 +88,69 @@ class Recovered:
 
 
 def recover(
-    fs: FileSystem, log: Log, index_path: Path, settings: QueueSettings, clock: Clock
+    fs: FileSystem, log: Log, results: Log, index_path: Path, settings: QueueSettings, clock: Clock
 ) -> tuple[Book, Recovered]:
     """Read a queue back from its folder; changes nothing there."""
     began = clock.now()
     saved, _ = checkpoint.read(fs, index_path, log.queue_id)
-    book, position, saved_at = Book(Queue(settings.of_core())), None, 0.0
-    if saved is not None and any(segment.number == saved.position.segment for segment in log.segments):
+    replay = log.replay(saved.position if saved else None)
+    book, saved_at = Book(Queue(settings.of_core())), 0.0
+    if saved is not None and not replay.relocated:
         book, saved_at = _load(saved.payload, settings)
-        position = Position(*saved.position)
-    replay = log.replay(position)
+    acks = _Acks(results)
     for frame, stretch in replay:
-        fact, _ = read_fact(frame)
+        fact, attachment = read_fact(frame)
+        if isinstance(fact, Acked) and not acks.proven(fact, stretch, attachment):
+            continue
         if fact is not None:
             book.enter(fact, stretch)
+    for fact, stretch in acks.with_results():
+        book.enter(fact, stretch)
     report = replay.report
     seconds = clock.now() - began
     return book, Recovered(report.frames, report.torn_bytes, report.damaged_frames, seconds, saved_at)
+
+
+class _Acks:
+    """Makes sure that no ack counts whose results a power cut has taken.
+
+    Log and results are two files with a sync each, so the last acks can be on the disk before what they
+    acked. Each says how far the results were durable when it was written: what lies before that is proven,
+    and only what lies behind the last such place has to be looked at.
+    """
+
+    def __init__(self, results: Log) -> None:
+        self._results = results
+        self._durable = Position(0, 0)
+        self._doubtful: list[tuple[Position, Acked, Stretch]] = []
+
+    def proven(self, fact: Acked, stretch: Stretch, attachment: memoryview) -> bool:
+        """Return whether an ack counts at once; others are kept until the log is read."""
+        witness = read_witness(attachment)
+        if witness is None:
+            return True
+        self._durable = max(self._durable, witness.synced)
+        if witness.needs <= self._durable:
+            return True
+        self._doubtful.append((witness.needs, fact, stretch))
+        return False
+
+    def with_results(self) -> Iterator[tuple[Acked, Stretch]]:
+        """Yield those of the others whose results are all there."""
+        doubtful = [ack for ack in self._doubtful if ack[0] > self._durable]
+        whole = self._end_of_whole() if doubtful else self._durable
+        for needs, fact, stretch in self._doubtful:
+            if needs <= whole:
+                yield fact, stretch
+
+    def _end_of_whole(self) -> Position:
+        end = self._durable
+        replay = self._results.replay(self._durable if self._durable.offset else None)
+        for _, stretch in replay:
+            if replay.report.damaged:
+                break
+            end = Position(stretch.segment, stretch.offset + stretch.length)
+        return end
 
 
 def _load(payload: bytes, settings: QueueSettings) -> tuple[Book, float]:
