@@ -13,12 +13,13 @@ from distributed import get_worker
 from daskqueue.actors.caller import Caller
 from daskqueue.actors.directory import ActorRef, Directory
 from daskqueue.actors.door import Door, worker_loop
-from daskqueue.actors.pace import Pace
+from daskqueue.actors.pace import STALLED_SECONDS, Pace
 from daskqueue.actors.report import settlements_of
 from daskqueue.actors.runner import Runner, Work
 from daskqueue.actors.settlement import Settlement, consumer_id
 from daskqueue.actors.source import Source
-from daskqueue.errors import QueueLostError, StorageError
+from daskqueue.clock import Clock
+from daskqueue.errors import DaskQueueError, QueueLostError
 
 if TYPE_CHECKING:
     from distributed import Worker
@@ -30,6 +31,8 @@ logger = logging.getLogger(__name__)
 # Finished work is acked at the latest after this time, also in the middle of a slice.
 ACK_SECONDS = 0.05
 LEASE_BYTES = 4 << 20
+# Pause after a queue has refused what it was told.
+REFUSED_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +96,8 @@ class ConsumerService:
         self._pace = Pace(spec.batch_size, spec.threads)
         self._works: list[Work] = []
         self._received = 0
+        self._clock = Clock()
+        self._ended_at = self._clock.now()
         self._starting: asyncio.Task[None] | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._stopping = False
@@ -122,6 +127,9 @@ class ConsumerService:
             self._stopping = True
             return True
         self._stopping = True
+        if self._spec.early_ack:
+            # Nobody else would ever run what is acked already.
+            await self._idle(seconds)
         self._runner.stop()
         finished = await self._runner.wait_stopped(seconds)
         for task in self._tasks:
@@ -158,12 +166,19 @@ class ConsumerService:
             self._collect()
             try:
                 fetched = await self._exchange_with_all()
-            except StorageError as error:
-                logger.warning("%s: a queue refuses: %s", self._spec.name, error)
+            except Exception as error:
+                # A consumer that stopped here would leave its queues to themselves, and nobody would know.
+                known = isinstance(error, DaskQueueError)
+                logger.warning("%s: a queue refuses: %s", self._spec.name, error, exc_info=not known)
                 fetched = False
-                await asyncio.sleep(1.0)
+                await asyncio.sleep(REFUSED_SECONDS)
             if not fetched:
                 await self._rest()
+
+    async def _idle(self, seconds: float) -> None:
+        give_up_at = self._clock.now() + seconds
+        while self._works and self._clock.now() < give_up_at:
+            await asyncio.sleep(ACK_SECONDS)
 
     async def _rest(self) -> None:
         """Wait until a slice ends, a queue has work, or it is time to ack what is finished."""
@@ -176,14 +191,27 @@ class ConsumerService:
 
     def _collect(self) -> None:
         for work in self._works:
+            outbox = self._sources[work.source].outbox
             for part in work.cuts():
-                self._sources[work.source].outbox.extend(settlements_of(part, late=self._spec.early_ack))
+                outbox.extend(settlements_of(part, late=self._spec.early_ack))
+                self._ended_at = self._clock.now()
             self._pace.learn(work)
+        others_may_help = self._held > self._spec.threads and not self._spec.early_ack
+        if others_may_help and self._clock.now() - self._ended_at > STALLED_SECONDS:
+            self._give_back()
         self._works = [work for work in self._works if work.unfinished]
+
+    def _give_back(self) -> None:
+        """Let others have what waits here behind tasks that take long."""
+        assert self._runner is not None
+        for work in self._works:
+            unstarted = [(work.first + start, work.first + end) for start, end in self._runner.withdraw(work)]
+            if unstarted:
+                self._sources[work.source].outbox.append(Settlement(*work.receipt, released=unstarted))
 
     async def _exchange_with_all(self) -> bool:
         """Send what is finished, and fetch from the first queue that has something; return whether one had."""
-        want = self._pace.want(self._held)
+        want = 0 if self._stopping else self._pace.want(self._held)
         fetched = False
         for position, source in enumerate(self._sources):
             if want and source.may_have_work and not source.lost:
@@ -209,10 +237,10 @@ class ConsumerService:
                 LEASE_BYTES,
                 self._spec.early_ack,
             )
-        except (QueueLostError, StorageError) as error:
+        except Exception as error:
             # What is sent again counts once: acks by their receipt, the lease by its request.
             source.outbox = outbox + source.outbox
-            if isinstance(error, StorageError):
+            if not isinstance(error, QueueLostError):
                 raise
             source.look_for_it()
             return False
@@ -226,6 +254,8 @@ class ConsumerService:
     def _take(self, position: int, source: Source, reply: tuple[int, int, Sequence[Any]]) -> None:
         lease, epoch, slices = reply
         assert self._runner is not None
+        if not self._works:
+            self._ended_at = self._clock.now()
         for first, count, data in slices:
             work = Work(position, (lease, epoch), source.base_id, first, count, data)
             self._received += count
@@ -247,8 +277,11 @@ class ConsumerService:
     async def _say_good_bye(self) -> None:
         self._collect()
         for work in self._works:
-            left = (work.first + work.taken, work.first + work.count)
-            self._sources[work.source].outbox.append(Settlement(*work.receipt, released=[left]))
+            # What has been acked of it stays so; what still runs, or never did, is for others.
+            whole = (work.first, work.first + work.count)
+            self._sources[work.source].outbox.append(
+                Settlement(*work.receipt, released=[whole], late=self._spec.early_ack)
+            )
         for position, source in enumerate(self._sources):
             if source.outbox and not source.lost:
                 await self._exchange(position, source, 0)

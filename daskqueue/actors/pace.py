@@ -7,7 +7,8 @@ from daskqueue.actors.runner import Work
 # A slice should keep its consumer busy about this long: long enough to hide a call to the queue, short enough
 # that slow messages are shared out among the consumers.
 SLICE_SECONDS = 0.1
-FIRST_SLICE = 10
+# A slice without an end for this long gives back what it has not started.
+STALLED_SECONDS = 0.5
 # What is known of older tasks counts half as much as the newest slice.
 _NEWEST = 0.5
 
@@ -31,14 +32,12 @@ class Pace:
         self._task_seconds = seconds if known is None else known + _NEWEST * (seconds - known)
 
     def want(self, held: int) -> int:
-        """Return how many messages to lease now, *held* being in hand and not finished."""
-        size = self._slice()
-        if self._task_seconds is not None and self._task_seconds > SLICE_SECONDS:
-            return max(self._threads - held, 0)
-        return size if held <= size else 0
+        """Return how many messages to lease now, *held* being in hand and not finished.
 
-    def _slice(self) -> int:
-        if self._task_seconds is None:
-            return min(max(FIRST_SLICE, self._threads), self._batch_size)
+        Tasks that are slow, or not known yet, are fetched one for each free thread; quick ones a slice ahead.
+        """
+        if self._task_seconds is None or self._task_seconds > SLICE_SECONDS:
+            return max(min(self._threads - held, self._batch_size), 0)
         fitting = int(SLICE_SECONDS * self._threads / max(self._task_seconds, 1e-9))
-        return min(max(fitting, self._threads), self._batch_size)
+        size = min(max(fitting, self._threads), self._batch_size)
+        return size if held <= size or held < self._threads else 0

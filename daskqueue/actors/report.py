@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from daskqueue.actors.runner import RAISED, Cut, Raised
-from daskqueue.actors.settlement import Settlement
+from daskqueue.actors.settlement import Settlement, runs_of
 from daskqueue.results import describe_failure, encode_results
 
 CANNOT_PICKLE = "cannot_pickle_result"
@@ -25,12 +25,12 @@ def settlements_of(cut: Cut, *, late: bool) -> Iterator[Settlement]:
     if len(raised) < len(cut.values):
         good = [(first, first + len(cut.values))]
         if raised:
-            good = _runs(first, [index for index in range(len(cut.values)) if index not in raised])
+            good = _shifted(first, (index for index in range(len(cut.values)) if index not in raised))
         yield Settlement(lease, epoch, returned=good, results=blob, late=late)
     for reason in {failure.reason for failure in raised.values()}:
         failed = {index: failure for index, failure in sorted(raised.items()) if failure.reason == reason}
         failures, _ = encode_results([describe_failure(failure.error) for failure in failed.values()])
-        runs = _runs(first, list(failed))
+        runs = _shifted(first, failed)
         yield Settlement(
             lease, epoch, raised=runs, failures=failures, reason=reason, final=reason != RAISED, late=late
         )
@@ -50,11 +50,5 @@ def _sort_out(values: Sequence[Any]) -> tuple[dict[int, Raised], bytes]:
         raised.update((places[index], Raised(error, CANNOT_PICKLE)) for index, error in unpicklable.items())
 
 
-def _runs(first: int, indices: Sequence[int]) -> list[tuple[int, int]]:
-    runs: list[tuple[int, int]] = []
-    for index in indices:
-        if runs and runs[-1][1] == first + index:
-            runs[-1] = (runs[-1][0], first + index + 1)
-        else:
-            runs.append((first + index, first + index + 1))
-    return runs
+def _shifted(first: int, indices: Iterable[int]) -> list[tuple[int, int]]:
+    return runs_of(first + index for index in indices)

@@ -6,14 +6,14 @@ import asyncio
 import contextvars
 import inspect
 import threading
-from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from functools import partial
 from itertools import repeat, starmap
 from queue import SimpleQueue
 from typing import Any, NamedTuple
 
+from daskqueue.actors.settlement import runs_of
 from daskqueue.batch import Batch, Broken, Group
 from daskqueue.clock import Stopwatch
 from daskqueue.consumer import ConsumerBaseClass, GeneralConsumer
@@ -45,7 +45,9 @@ class Work:
     Args:
         source: which queue it came from.
         receipt: lease number and epoch.
-        first: the id of its first message is ``base_id + first``.
+        base_id: the id of the queue's message with sequence 0.
+        first: the sequence of the slice's first message.
+        count: how many messages it has.
         data: the record batch.
     """
 
@@ -60,6 +62,7 @@ class Work:
         "source",
         "taken",
         "watch",
+        "withdrawn",
     )
 
     def __init__(
@@ -75,11 +78,13 @@ class Work:
         self.outcomes: list[Any] = []
         self.finished: SimpleQueue[int] | None = None
         self.taken = 0
+        self.withdrawn = 0
         self.watch: Stopwatch | None = None
 
     @property
     def unfinished(self) -> int:
-        return self.count - self.taken
+        """How many messages are still to come to an end here."""
+        return self.count - self.taken - self.withdrawn
 
     def cuts(self) -> Iterator[Cut]:
         """Take what finished since the last time."""
@@ -91,12 +96,8 @@ class Work:
             return
         indices = sorted(self.finished.get() for _ in range(self.finished.qsize()))
         self.taken += len(indices)
-        while indices:
-            start = length = 0
-            while length < len(indices) and indices[length] == indices[0] + length:
-                length += 1
-            start, indices = indices[0], indices[length:]
-            yield Cut(self, start, self.outcomes[start : start + length])
+        for start, end in runs_of(indices):
+            yield Cut(self, start, self.outcomes[start:end])
 
 
 class Runner:
@@ -124,7 +125,12 @@ class Runner:
         self._several = threads > 1
         self._jobs: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._stopping = False
-        self._current: Iterator[tuple[Any, ...]] = iter(())
+        # What has been started is only ever decided under this lock.
+        self._lock = threading.Lock()
+        self._running: Work | None = None
+        self._arguments: Iterator[tuple[Any, ...]] = iter(())
+        self._group_end = 0
+        self._unstarted: dict[Work, set[int]] = {}
         context = contextvars.copy_context()
         self._threads = [
             threading.Thread(target=context.copy().run, args=(self._run,), name="daskqueue-task", daemon=True)
@@ -138,6 +144,8 @@ class Runner:
 
     def feed(self, work: Work) -> None:
         """Run a slice after those fed before."""
+        with self._lock:
+            self._unstarted[work] = set(range(work.count)) if self._several else set()
         if self._several:
             work.finished = SimpleQueue()
             work.outcomes = [None] * work.count
@@ -145,18 +153,32 @@ class Runner:
         else:
             self._jobs.put(lambda: self._run_in_order(work))
 
+    def withdraw(self, work: Work) -> list[tuple[int, int]]:
+        """Take back what was not started of a slice; return it as runs of indices."""
+        with self._lock:
+            unstarted = self._unstarted.pop(work, None)
+            if unstarted is None:
+                return []
+            if self._several:
+                runs = runs_of(sorted(unstarted))
+            else:
+                start = 0
+                if work is self._running:
+                    # The thread takes its arguments from the same iterator, and finds nothing more.
+                    start = self._group_end - sum(1 for _ in self._arguments)
+                runs = [(start, work.count)] if start < work.count else []
+        work.withdrawn += sum(end - start for start, end in runs)
+        return runs
+
     def stop(self) -> None:
-        """Start nothing more; what runs is finished, the rest of each slice is left."""
+        """End the threads once what runs is finished; what was not started is for :meth:`withdraw`."""
         self._stopping = True
-        # The thread takes its next arguments from the same iterator, and finds nothing left.
-        deque(self._current, maxlen=0)
         for _ in self._threads:
             self._jobs.put(None)
 
     async def wait_stopped(self, seconds: float) -> bool:
         """Return whether all threads ended within *seconds*."""
-        join = asyncio.gather(*(asyncio.to_thread(thread.join, seconds) for thread in self._threads))
-        await join
+        await asyncio.gather(*(asyncio.to_thread(thread.join, seconds) for thread in self._threads))
         return not any(thread.is_alive() for thread in self._threads)
 
     # On the threads
@@ -167,58 +189,71 @@ class Runner:
 
     def _run_in_order(self, work: Work) -> None:
         work.watch = Stopwatch()
-        out = work.outcomes
+        with self._lock:
+            self._running, self._arguments, self._group_end = work, iter(()), 0
         for group in self._groups(work):
-            if self._stopping:
+            if not self._begin(work, group):
                 break
             if isinstance(group, Broken):
-                out.extend(repeat(Raised(group.error, CANNOT_LOAD), group.count))
+                work.outcomes.extend(repeat(Raised(group.error, CANNOT_LOAD), group.count))
             else:
-                self._run_group(group, out)
+                self._run_group(work, group)
+        with self._lock:
+            self._running = None
+            self._unstarted.pop(work, None)
         work.watch.stop()
         self._on_progress()
 
-    def _run_group(self, group: Group, out: list[Any]) -> None:
-        end = len(out) + group.count
-        self._current = iter(group.arguments)
-        results = starmap(group.call, self._current)
-        while len(out) < end and not self._stopping:
+    def _begin(self, work: Work, group: Group | Broken) -> bool:
+        with self._lock:
+            if self._stopping or work not in self._unstarted:
+                return False
+            self._arguments = iter(()) if isinstance(group, Broken) else iter(group.arguments)
+            self._group_end += group.count
+            return True
+
+    def _run_group(self, work: Work, group: Group) -> None:
+        out = work.outcomes
+        results = starmap(group.call, self._arguments)
+        while len(out) < self._group_end:
             try:
                 out.extend(results)
             except BaseException as error:  # noqa: BLE001  whatever a task raises is its own failure
                 out.append(Raised(error))
             else:
-                if len(out) < end and not self._stopping:
+                if work not in self._unstarted:
+                    return
+                if len(out) < self._group_end:
                     out.append(Raised(RuntimeError("the task raised StopIteration")))
 
     def _spread(self, work: Work) -> None:
-        work.watch = Stopwatch()
         index = 0
         for group in self._groups(work):
             if isinstance(group, Broken):
-                for _ in range(group.count):
-                    self._finish(work, index, Raised(group.error, CANNOT_LOAD))
-                    index += 1
-                continue
-            for arguments in group.arguments:
-                self._jobs.put(partial(self._run_one, work, index, group.call, arguments))
+                calls: Iterable[Callable[[], Any]] = repeat(
+                    partial(Raised, group.error, CANNOT_LOAD), group.count
+                )
+            else:
+                calls = (partial(group.call, *arguments) for arguments in group.arguments)
+            for call in calls:
+                self._jobs.put(partial(self._run_one, work, index, call))
                 index += 1
 
-    def _run_one(self, work: Work, index: int, call: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
-        if self._stopping:
-            return
+    def _run_one(self, work: Work, index: int, call: Callable[[], Any]) -> None:
+        with self._lock:
+            unstarted = self._unstarted.get(work)
+            if self._stopping or unstarted is None:
+                return
+            unstarted.discard(index)
+        if work.watch is None:
+            work.watch = Stopwatch()
         try:
-            value = call(*arguments)
+            value = call()
         except BaseException as error:  # noqa: BLE001  whatever a task raises is its own failure
             value = Raised(error)
-        self._finish(work, index, value)
-
-    def _finish(self, work: Work, index: int, value: Any) -> None:
         work.outcomes[index] = value
         assert work.finished is not None
         work.finished.put(index)
-        if work.finished.qsize() + work.taken >= work.count and work.watch is not None:
-            work.watch.stop()
         self._on_progress()
 
     def _groups(self, work: Work) -> Iterator[Group | Broken]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from daskqueue.clock import new_name
@@ -53,3 +53,14 @@ def to_runs(pairs: Pairs) -> tuple[Run, ...]:
 def to_pairs(runs: Sequence[Run]) -> list[tuple[int, int]]:
     """Return runs as plain pairs of numbers."""
     return [(run.first, run.last) for run in runs]
+
+
+def runs_of(numbers: Iterable[int]) -> list[tuple[int, int]]:
+    """Return sorted numbers as pairs of first and one past the last."""
+    runs: list[tuple[int, int]] = []
+    for number in numbers:
+        if runs and runs[-1][1] == number:
+            runs[-1] = (runs[-1][0], number + 1)
+        else:
+            runs.append((number, number + 1))
+    return runs

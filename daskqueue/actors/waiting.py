@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
 from typing import TYPE_CHECKING, NamedTuple
 
 from daskqueue.actors.caller import DEADLINE_SECONDS
+from daskqueue.actors.settlement import runs_of
 from daskqueue.clock import new_name
 from daskqueue.errors import DaskQueueError, MessagesLostError
 from daskqueue.message import MessageId, unpack_id
@@ -95,7 +95,7 @@ class _Poll:
         try:
             while self._wanted:
                 self._more.clear()
-                answer = asyncio.get_running_loop().create_task(self._ask(_runs(self._wanted)))
+                answer = asyncio.get_running_loop().create_task(self._ask(runs_of(sorted(self._wanted))))
                 more = asyncio.get_running_loop().create_task(self._more.wait())
                 # A second call of the same name ends the one that is parked, so nobody waits behind old jobs.
                 await asyncio.wait([answer, more], return_when=asyncio.FIRST_COMPLETED)
@@ -150,13 +150,3 @@ class _Poll:
 
 def _gone(index: int) -> MessagesLostError:
     return MessagesLostError(f"transient queue {index} was lost with its worker, and this job with it")
-
-
-def _runs(sequences: Iterable[int]) -> list[tuple[int, int]]:
-    runs: list[tuple[int, int]] = []
-    for sequence in sorted(sequences):
-        if runs and runs[-1][1] == sequence:
-            runs[-1] = (runs[-1][0], sequence + 1)
-        else:
-            runs.append((sequence, sequence + 1))
-    return runs

@@ -23,6 +23,7 @@ from daskqueue.cli.proof import Proof, RunCounts, process_item, prove
 from daskqueue.clock import Stopwatch
 from daskqueue.consumer_pool import ConsumerPool
 from daskqueue.errors import DaskQueueError, WaitTimeoutError
+from daskqueue.notices import logger
 from daskqueue.pool import QueuePool
 from daskqueue.status import pending_of
 
@@ -54,8 +55,6 @@ def demo(
 ) -> None:
     """Submit durable tasks, kill all workers with -9 half-way, and prove that no task is missing."""
     console = Console(highlight=False, soft_wrap=True)
-    # Lost workers are the point here; what the library logs about them would stand between the bars.
-    logging.getLogger("daskqueue").setLevel(logging.ERROR)
     watch = Stopwatch()
     try:
         with _folder(dirpath) as folder:
@@ -71,7 +70,7 @@ def demo(
 
 def rehearse(console: Console, folder: Path, tasks: int, workers: int, queues: int) -> Proof:
     """Go through the crash of a whole cluster, step by step, and return what it proves."""
-    with _cluster(workers) as client:
+    with _few_notices(), _cluster(workers) as client:
         rehearsal = Rehearsal(console, client, folder, tasks, queues)
         jobs = rehearsal.submit()
         rehearsal.consume_half()
@@ -191,6 +190,17 @@ def _folder(dirpath: Path | None) -> Iterator[Path]:
     except OSError as error:
         raise typer.BadParameter(f"{folder} cannot be used: {error.strerror}", param_hint="--dir") from error
     yield folder
+
+
+@contextmanager
+def _few_notices() -> Iterator[None]:
+    """Keep out of the demo's lines what the library logs about lost workers: losing them is the point."""
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 @contextmanager

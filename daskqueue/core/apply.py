@@ -93,17 +93,19 @@ def _released(queue: Queue, fact: facts.Released) -> None:
 
 
 def _lease_lost(queue: Queue, fact: facts.LeaseLost) -> None:
+    _lost(queue, fact.lease, fact.runs)
     for first, last, tally in _take(queue, fact.lease, fact.runs):
         queue.ready.add(first, last, tally._replace(losses=tally.losses + 1))
     if fact.reason == facts.EXPIRED:
         queue.counters.leases_expired += 1
     else:
         queue.counters.leases_lost += 1
-    _lost(queue, fact.lease, fact.runs)
     _finish(queue, fact.lease)
 
 
 def _died(queue: Queue, fact: facts.Died) -> None:
+    if fact.lost:
+        _lost(queue, fact.lease, fact.runs)
     for first, last, tally in _take(queue, fact.lease, fact.runs):
         last_tally = (
             tally._replace(losses=tally.losses + 1)
@@ -113,8 +115,6 @@ def _died(queue: Queue, fact: facts.Died) -> None:
         queue.dead.add(first, last, DeadLetter(last_tally, fact.reason))
     dead = queue.counters.dead
     dead[fact.reason] = dead.get(fact.reason, 0) + count(fact.runs)
-    if fact.lost:
-        _lost(queue, fact.lease, fact.runs)
     _finish(queue, fact.lease)
 
 
