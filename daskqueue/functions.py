@@ -240,4 +240,4 @@ def _resolve(name: str) -> Function:
         found = getattr(found, part)
     if not callable(found):
         raise TypeError("it is not callable here")
-    return found  # type: ignore[no-any-return]
+    return found

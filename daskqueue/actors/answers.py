@@ -63,17 +63,17 @@ class Answers:
 
     async def _first_ended(self, wanted: Sequence[Run], superseded: Bell, seconds: float) -> list[Run]:
         give_up_at = self._clock.now() + seconds
-        stop = asyncio.ensure_future(superseded.wait(seconds))
-        try:
-            while not (ended := self._ended(wanted)) and not stop.done():
-                rung = asyncio.ensure_future(self._settled.wait(give_up_at - self._clock.now()))
-                await asyncio.wait([rung, stop], return_when=asyncio.FIRST_COMPLETED)
-                rung.cancel()
-                if len(wanted) > 1 or wanted[0].count > 1:
-                    await asyncio.sleep(PAUSE_SECONDS)
-            return ended
-        finally:
-            stop.cancel()
+        stop = superseded.next()
+        while not (ended := self._ended(wanted)) and not stop.done():
+            left = give_up_at - self._clock.now()
+            if left <= 0:
+                break
+            await asyncio.wait(
+                [self._settled.next(), stop], timeout=left, return_when=asyncio.FIRST_COMPLETED
+            )
+            if len(wanted) > 1 or wanted[0].count > 1:
+                await asyncio.sleep(PAUSE_SECONDS)
+        return ended
 
     def _ended(self, wanted: Sequence[Run]) -> list[Run]:
         running = self._running()

@@ -42,6 +42,13 @@ class ParkingLot:
         if self._timer is None and self._work_left():
             self._wake_one()
 
+    def taken(self) -> None:
+        """Note that somebody has come and taken work: what is left is for the next."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+            self.wake()
+
     def close(self) -> None:
         """Send everybody away."""
         if self._timer is not None:
@@ -72,15 +79,19 @@ class Bell:
 
     def ring(self) -> None:
         """Wake all who wait now."""
-        if self._next is not None and not self._next.done():
+        if self._next is not None:
             self._next.set_result(None)
         self._next = None
 
-    async def wait(self, seconds: float) -> bool:
-        """Return True at the next ring, False if there was none for *seconds*."""
+    def next(self) -> asyncio.Future[None]:
+        """Return a future of the next ring, to be waited for with ``asyncio.wait``: it is everybody's."""
         if self._next is None:
             self._next = asyncio.get_running_loop().create_future()
-        done, _ = await asyncio.wait([self._next], timeout=max(seconds, 0))
+        return self._next
+
+    async def wait(self, seconds: float) -> bool:
+        """Return True at the next ring, False if there was none for *seconds*."""
+        done, _ = await asyncio.wait([self.next()], timeout=max(seconds, 0))
         return bool(done)
 
 

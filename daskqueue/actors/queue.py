@@ -176,6 +176,7 @@ class QueueService:
         if want < 1:
             return None
         leased = await engine.lease(consumer, pool, request, want, max_bytes)
+        self._parked.taken()
         if leased is None:
             return None
         self._look_again()

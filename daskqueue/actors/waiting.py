@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from daskqueue.actors.caller import DEADLINE_SECONDS
 from daskqueue.actors.settlement import runs_of
 from daskqueue.clock import new_name
-from daskqueue.errors import DaskQueueError, MessagesLostError
+from daskqueue.errors import MessagesLostError
 from daskqueue.message import MessageId, unpack_id
 
 if TYPE_CHECKING:
@@ -104,7 +104,8 @@ class _Poll:
                     answer.add_done_callback(self._take_late)
                     continue
                 self._take(answer.result())
-        except DaskQueueError as error:
+        except Exception as error:
+            # Whatever it is, whoever waits must hear of it.
             self._fail(error)
         finally:
             self._task = None
@@ -125,7 +126,11 @@ class _Poll:
         return ended
 
     def _take_late(self, answer: asyncio.Task[list[tuple[str, list[tuple[int, int]], bytes, str]]]) -> None:
-        if not answer.cancelled() and answer.exception() is None:
+        if answer.cancelled():
+            return
+        if (error := answer.exception()) is not None:
+            self._fail(error)
+        else:
             self._take(answer.result())
 
     def _take(self, answer: list[tuple[str, list[tuple[int, int]], bytes, str]]) -> None:
@@ -140,7 +145,7 @@ class _Poll:
         for sequence in [s for s, futures in self._wanted.items() if all(f.done() for f in futures)]:
             del self._wanted[sequence]
 
-    def _fail(self, error: DaskQueueError) -> None:
+    def _fail(self, error: BaseException) -> None:
         for futures in self._wanted.values():
             for future in futures:
                 if not future.done():

@@ -1,0 +1,38 @@
+# `make demo` and `make test` do everything that they need, on a machine with nothing but Python 3.11 or newer.
+
+.PHONY: help demo test check changelog clean
+
+PYTHON ?= $(shell scripts/find-python)
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+
+help: ## Show the targets
+	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile
+
+demo: .venv/installed ## Kill all workers in the middle of 100,000 tasks, and see that none is missing
+	@$(BIN)/daskqueue demo
+
+test: .venv/installed-dev ## Run all tests; ARGS="-k notebook" chooses some
+	@$(BIN)/pytest $(ARGS)
+
+check: .venv/installed-dev ## Check format, style, types, layers and documents, as CI does
+	@scripts/check
+
+changelog: .venv/installed-dev ## Show what the next release will say
+	@$(BIN)/towncrier build --draft --version next
+
+clean: ## Remove the virtual environment and all caches
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+
+# Each stamp is older than pyproject.toml as soon as a dependency changes.
+.venv/installed: pyproject.toml
+	@echo "Installing daskqueue into .venv (once)"
+	@$(PYTHON) -m venv .venv
+	@$(PIP) install --upgrade "pip>=25.1"
+	@$(PIP) install --editable .
+	@touch $@
+
+.venv/installed-dev: .venv/installed
+	@echo "Installing the tools for tests and checks into .venv (once)"
+	@$(PIP) install --group dev
+	@touch $@
