@@ -86,7 +86,7 @@ class ConsumerPool:
         self._clock = Clock()
         self._losses_before = 0
         spec = CrewSpec(self.pool_id, n_consumers, consumer_class, batch_size, max_concurrency, early_ack)
-        self._consumers = Consumers(queue_pool.cluster, queue_pool.queues, spec)
+        self._consumers = Consumers(queue_pool.connection.cluster, queue_pool.queues, spec)
         weakref.finalize(self, _close_soon, self._consumers, loop_of(client))
 
     def start(self) -> None:

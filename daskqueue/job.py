@@ -95,7 +95,7 @@ class Job:
 
     async def _wait(self, timeout: float | None) -> Ended:
         if self._ended is None:
-            future = self._pool.waiting.wait(self.id)
+            future = self._pool.connection.waiting.wait(self.id)
             try:
                 async with asyncio.timeout(timeout):
                     self._ended = await future
@@ -136,20 +136,19 @@ class Job:
             return {"returned": "finished", "failed": "error"}.get(self._ended.state, self._ended.state)
         place = self.place
         ((_, _, state),) = await self._pool.queues.call(
-            place.queue, "states", [(place.sequence, place.sequence + 1)]
+            place.queue, "states", place.incarnation, [(place.sequence, place.sequence + 1)]
         )
         return "processing" if state == "leased" else "pending"
 
     async def _is_done(self) -> bool:
         if self._ended is None:
-            self._ended = await self._pool.waiting.look(self.id)
+            self._ended = await self._pool.connection.waiting.look(self.id)
         return self._ended is not None
 
     async def _cancel(self) -> bool:
         place = self.place
-        return bool(
-            await self._pool.queues.call(place.queue, "cancel", [(place.sequence, place.sequence + 1)])
-        )
+        run = (place.sequence, place.sequence + 1)
+        return bool(await self._pool.queues.call(place.queue, "cancel", place.incarnation, [run]))
 
     def _error(self, ended: Ended) -> BaseException:
         if ended.state == "cancelled":

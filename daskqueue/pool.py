@@ -6,25 +6,24 @@ import asyncio
 import dataclasses
 import logging
 import os
-import weakref
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
-from distributed import Client, default_client, get_client
+from distributed import Client
 
-from daskqueue.actors.cluster import Cluster, loop_of
 from daskqueue.actors.queues import PoolSpec, Queues
-from daskqueue.actors.waiting import Waiting
+from daskqueue.actors.settlement import runs_of
 from daskqueue.arguments import check_count, check_name, folder_of, seconds_of
 from daskqueue.batch import encode_calls, encode_items, encode_one
 from daskqueue.clock import new_name
+from daskqueue.connection import Connection
 from daskqueue.engine.settings import QueueSettings
-from daskqueue.errors import DaskQueueError
+from daskqueue.errors import DaskQueueError, QueueLostError
 from daskqueue.job import Job, Jobs
-from daskqueue.message import MAX_QUEUES, Durability
+from daskqueue.message import MAX_QUEUES, Durability, unpack_id
 from daskqueue.notices import show_notices
 from daskqueue.status import describe_queues, pending_of, queue_line
-from daskqueue.submitting import Encode, SubmitOptions, Submitter, batched
+from daskqueue.submitting import Encode, SubmitOptions, batched
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -91,30 +90,26 @@ class QueuePool:
         )
         folder = folder_of(dirpath, name) if durability is Durability.DURABLE else None
         spec = PoolSpec(new_name(), name, n_queues, durability, folder, settings)
-        self._set_up(client, spec, SubmitOptions(retries=retries))
+        self._spec = spec
+        self._options = SubmitOptions(retries=retries)
+        self._connection: Connection | None = Connection(client, spec)
+        self._opened = False
         if not self.client.asynchronous:
             self.sync(self._open)
 
-    def _set_up(self, client: Client | None, spec: PoolSpec, options: SubmitOptions) -> None:
-        self.client = client if client is not None else _client_here()
-        self.cluster = Cluster(self.client)
-        self.queues = Queues(self.cluster, spec)
-        self.waiting = Waiting(self.queues)
-        self._options = options
-        loop = loop_of(self.client)
-        self._submitter = Submitter(self.queues, loop)
-        self._opened = False
-        weakref.finalize(self, _close_soon, self.queues, self.waiting, loop)
-
     @classmethod
-    def attach(cls, spec: PoolSpec, options: SubmitOptions, client: Client | None = None) -> QueuePool:
-        """Return a handle of a pool that exists: what unpickling one does."""
+    def attach(cls, spec: PoolSpec, options: SubmitOptions) -> QueuePool:
+        """Return a handle of a pool that exists, for the client that is found here at its first use.
+
+        Unpickling a handle does this; nothing is called before it is used.
+        """
         pool = cls.__new__(cls)
-        pool._set_up(client, spec, options)  # noqa: SLF001  a constructor
+        pool._spec, pool._options = spec, options  # noqa: SLF001  a constructor
+        pool._connection, pool._opened = None, True  # noqa: SLF001
         return pool
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return QueuePool.attach, (self.queues.spec, self._options)
+        return QueuePool.attach, (self._settled_spec, self._options)
 
     # Submitting
 
@@ -196,33 +191,55 @@ class QueuePool:
             changes["delay_seconds"] = seconds_of("delay", delay)
         if timeout is not None:
             changes["timeout_seconds"] = seconds_of("timeout", timeout)
-        view = QueuePool.__new__(QueuePool)
-        view.__dict__.update(self.__dict__)
-        view._options = dataclasses.replace(self._options, **changes)  # noqa: SLF001  a copy of this
-        view._whole = self  # type: ignore[attr-defined]  # noqa: SLF001  keeps the pool open
+        view = QueuePool.attach(self._settled_spec, dataclasses.replace(self._options, **changes))
+        view._connection = self.connection  # noqa: SLF001  the same pool
         return view
 
-    # Looking and changing
+    # What the pool is
+
+    @property
+    def connection(self) -> Connection:
+        """How this process reaches the pool; made at the first use."""
+        if self._connection is None:
+            self._connection = Connection(None, self._spec)
+        return self._connection
+
+    @property
+    def client(self) -> Client:
+        """The Dask client that the pool is reached with."""
+        return self.connection.client
+
+    @property
+    def queues(self) -> Queues:
+        """The pool's queues, as this process reaches them."""
+        return self.connection.queues
+
+    @property
+    def _settled_spec(self) -> PoolSpec:
+        """The spec with the id that the pool's folder may have given it."""
+        return self._spec if self._connection is None else self._connection.queues.spec
 
     @property
     def name(self) -> str:
         """The pool's name."""
-        return self.queues.spec.name
+        return self._spec.name
 
     @property
     def n_queues(self) -> int:
         """How many queues the pool has."""
-        return self.queues.spec.n_queues
+        return self._spec.n_queues
 
     @property
     def durability(self) -> Durability:
         """Where the pool keeps its messages."""
-        return self.queues.spec.durability
+        return self._spec.durability
 
     @property
     def dirpath(self) -> str | None:
         """The folder of a durable pool, absolute."""
-        return self.queues.spec.dirpath
+        return self._spec.dirpath
+
+    # Looking and changing
 
     def __len__(self) -> int:
         return self.n_queues
@@ -236,9 +253,12 @@ class QueuePool:
         return (self[index] for index in range(self.n_queues))
 
     def get_queue_size(self) -> dict[str, int]:
-        """Return how many messages each queue has that are not settled: waiting or running."""
-        statuses: list[dict[str, Any]] = self.sync(self.statuses)
-        return {status["name"]: pending_of(status) for status in statuses}
+        """Return how many messages each queue has that are not settled: waiting or running.
+
+        Raises:
+            QueueLostError: a queue does not answer, so that nobody knows.
+        """
+        return self.sync(self._sizes)
 
     def cancel(self, jobs: Iterable[Job] | Jobs) -> int:
         """Drop those of the jobs that still wait; return how many were."""
@@ -267,7 +287,7 @@ class QueuePool:
 
     def sync(self, function: Callable[..., Any], *args: Any) -> Any:
         """Run a coroutine function on the client's loop; with an asynchronous client, return its awaitable."""
-        return cast("Any", self.client).sync(function, *args)
+        return self.connection.sync(function, *args)
 
     async def _open(self) -> None:
         if self._opened:
@@ -283,6 +303,13 @@ class QueuePool:
         """Return what each queue says of itself; one that does not answer is marked ``lost``."""
         return list(await asyncio.gather(*(self._status(index, pool_id) for index in range(self.n_queues))))
 
+    async def _sizes(self) -> dict[str, int]:
+        statuses = await self.statuses()
+        for status in statuses:
+            if "lost" in status:
+                raise QueueLostError(f"{status['name']}: {status['lost']}")
+        return {status["name"]: pending_of(status) for status in statuses}
+
     async def describe(self) -> str:
         """Return the pool's repr."""
         return describe_queues(await self.statuses())
@@ -297,12 +324,15 @@ class QueuePool:
         return status
 
     async def _cancel(self, ids: Iterable[int]) -> int:
-        wanted: dict[int, list[tuple[int, int]]] = {}
+        wanted: dict[tuple[int, int], list[int]] = {}
         for job_id in ids:
-            place = Job(self, job_id).place
-            wanted.setdefault(place.queue, []).append((place.sequence, place.sequence + 1))
+            place = unpack_id(job_id)
+            wanted.setdefault((place.queue, place.incarnation), []).append(place.sequence)
         dropped = await asyncio.gather(
-            *(self.queues.call(index, "cancel", runs) for index, runs in wanted.items())
+            *(
+                self.queues.call(index, "cancel", incarnation, runs_of(sorted(sequences)))
+                for (index, incarnation), sequences in wanted.items()
+            )
         )
         return sum(last - first for runs in dropped for first, last in runs)
 
@@ -313,7 +343,7 @@ class QueuePool:
     # Sending
 
     def _send(self, data: bytes) -> Job:
-        future = self._submitter.send(data, self._options)
+        future = self.connection.submitter.send(data, self._options)
         if self.client.asynchronous:
             return cast("Job", self._job_of(future))
         return Jobs(self, [(future.result(), 1)])[0]
@@ -324,10 +354,10 @@ class QueuePool:
     def _send_all(self, parts: Iterator[Sequence[Any]], encode: Encode) -> Jobs:
         if self.client.asynchronous:
             return cast("Jobs", self._jobs_of(parts, encode))
-        return Jobs(self, self._submitter.send_all(parts, encode, self._options))
+        return Jobs(self, self.connection.submitter.send_all(parts, encode, self._options))
 
     async def _jobs_of(self, parts: Iterator[Sequence[Any]], encode: Encode) -> Jobs:
-        return Jobs(self, await self._submitter.send_all_async(parts, encode, self._options))
+        return Jobs(self, await self.connection.submitter.send_all_async(parts, encode, self._options))
 
 
 class QueueView:
@@ -339,29 +369,20 @@ class QueueView:
 
     def qsize(self) -> int:
         """Return how many messages wait or run."""
-        status: dict[str, Any] = self.status()
-        return pending_of(status)
+        return self._pool.sync(self._size)
 
     def status(self) -> dict[str, Any]:
         """Return the queue's name and its counts by state."""
-        status: dict[str, Any] = self._pool.sync(self._pool.queues.call, self.index, "status")
+        return self._pool.sync(self._status)
+
+    async def _size(self) -> int:
+        return pending_of(await self._status())
+
+    async def _status(self) -> dict[str, Any]:
+        status: dict[str, Any] = await self._pool.queues.call(self.index, "status")
         return status
 
     def __repr__(self) -> str:
+        if self._pool.client.asynchronous:
+            return f"queue {self.index} of {self._pool.name!r}"
         return queue_line(self.status())
-
-
-def _client_here() -> Client:
-    try:
-        return get_client()
-    except ValueError:
-        return cast("Client", cast("Any", default_client)())
-
-
-def _close_soon(queues: Queues, waiting: Waiting, loop: asyncio.AbstractEventLoop) -> None:
-    def close() -> None:
-        waiting.close()
-        queues.close()
-
-    if not loop.is_closed():
-        loop.call_soon_threadsafe(close)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, cast
 
 from distributed import Client, Future, Worker
 
-from daskqueue.actors.caller import Caller
+from daskqueue.actors.caller import CHECK_SECONDS, Caller
 from daskqueue.actors.directory import ActorRef, Directory
 from daskqueue.errors import DaskQueueError, QueueLostError
 
@@ -33,7 +33,7 @@ class Held(NamedTuple):
 
 
 class Cluster:
-    """Finds workers, makes actors on them, and runs short functions there. Methods run on the client's loop."""
+    """Finds workers, makes actors on them, runs short functions there; all on the client's event loop."""
 
     def __init__(self, client: Client) -> None:
         self.caller = Caller.of_client(client)
@@ -80,12 +80,7 @@ class Cluster:
             function, spec, key=ref.key, workers=[ref.address], actor=True, pure=False, priority=100
         )
         try:
-            async with asyncio.timeout(MAKE_SECONDS):
-                actor = await future
-        except TimeoutError as error:
-            raise QueueLostError(
-                f"worker {ref.address} did not make {ref.key} in {MAKE_SECONDS:.0f} s"
-            ) from error
+            actor = await self._made(future, ref)
         except RuntimeError as error:
             raise QueueLostError(f"{ref.key} was lost: {error}") from error
         except asyncio.CancelledError as error:
@@ -93,6 +88,25 @@ class Cluster:
                 raise
             raise QueueLostError(f"{ref.key} was cancelled: the cluster restarts") from error
         return Held(ref._replace(address=actor._address), future)  # noqa: SLF001  where Dask put it
+
+    async def _made(self, future: Any, ref: ActorRef) -> Any:
+        """Wait for an actor as long as its worker exists; Dask would wait for the worker to come back."""
+        making = asyncio.ensure_future(_result(future))
+        try:
+            async with asyncio.timeout(MAKE_SECONDS):
+                while not making.done():
+                    await asyncio.wait([making], timeout=CHECK_SECONDS)
+                    if not making.done() and not await self.directory.alive([ref.address]):
+                        raise QueueLostError(f"worker {ref.address} was lost before it made {ref.key}")
+            return making.result()
+        except TimeoutError as error:
+            raise QueueLostError(
+                f"worker {ref.address} did not make {ref.key} in {MAKE_SECONDS:.0f} s"
+            ) from error
+        finally:
+            making.cancel()
+            if not making.done() or making.cancelled() or making.exception() is not None:
+                future.release()
 
     async def run(self, function: Callable[..., Any], *args: Any) -> Any:
         """Run a short function on the event loop of the first worker, past its queue of tasks."""
@@ -105,6 +119,10 @@ class Cluster:
                 raise
             raise QueueLostError(f"worker {address} does not answer") from error
         return answers[address]
+
+
+async def _result(future: Any) -> Any:
+    return await future
 
 
 def loop_of(node: Client | Worker) -> asyncio.AbstractEventLoop:

@@ -210,7 +210,7 @@ class ConsumerService:
                 self._sources[work.source].outbox.append(Settlement(*work.receipt, released=unstarted))
 
     async def _exchange_with_all(self) -> bool:
-        """Send what is finished, and fetch from the first queue that has something; return whether one had."""
+        """Send what is finished, fetch from the first queue that has something; return whether one had."""
         want = 0 if self._stopping else self._pace.want(self._held)
         fetched = False
         for position, source in enumerate(self._sources):

@@ -13,8 +13,8 @@ from daskqueue.actors.cluster import MAKE_SECONDS, Cluster, Held
 from daskqueue.actors.consumer import ConsumerSpec, open_actor
 from daskqueue.actors.directory import ActorRef
 from daskqueue.actors.queues import WATCH_SECONDS
-from daskqueue.clock import new_name
-from daskqueue.errors import DaskQueueError
+from daskqueue.clock import Clock, new_name
+from daskqueue.errors import DaskQueueError, QueueLostError
 
 if TYPE_CHECKING:
     from daskqueue.actors.queues import Queues
@@ -45,6 +45,7 @@ class Consumers:
         self._queues = queues
         self._spec = spec
         self._held: dict[str, Held] = {}
+        self._clock = Clock()
         self._watch: asyncio.Task[None] | None = None
         self.running = False
         self.was_started = False
@@ -56,8 +57,9 @@ class Consumers:
 
     async def make(self) -> None:
         """Make those consumers that are not there, beside the queues first."""
-        placed = await self._placement()
+        await self._queues.find_all()
         missing = [index for index, name in enumerate(self.names) if name not in self._held]
+        placed = await self._placement()
         await asyncio.gather(*(self._make(index, placed[index]) for index in missing))
 
     async def start(self) -> None:
@@ -82,7 +84,7 @@ class Consumers:
         return dict(zip(self.names, await asyncio.gather(*map(self._status, self.names)), strict=True))
 
     def forget(self, pool_id: str | None = None) -> None:
-        """Let go of all consumers, so that the next start makes new ones, under another id if one is given."""
+        """Let go of all consumers, so that the next start makes new ones; under *pool_id*, if it is given."""
         if pool_id is not None:
             self._spec = replace(self._spec, pool_id=pool_id)
             self.was_started = False
@@ -111,8 +113,8 @@ class Consumers:
 
     async def _replace(self, name: str) -> None:
         logger.info("%s was lost with its worker: starting it on another", name)
-        placed = await self._placement()
         index = self.names.index(name)
+        placed = await self._placement()
         await self._make(index, placed[index])
         await self._start(name)
 
@@ -131,9 +133,19 @@ class Consumers:
 
     async def _make(self, index: int, address: str) -> None:
         name = self.names[index]
-        key = f"{name}-{self._spec.pool_id[:8]}-{new_name()[:8]}"
-        spec = self._consumer_spec(index)
-        self._held[name] = await self._cluster.make(open_actor, spec, ActorRef(key, address))
+        give_up_at = self._clock.now() + MAKE_SECONDS
+        while True:
+            key = f"{name}-{self._spec.pool_id[:8]}-{new_name()[:8]}"
+            spec = self._consumer_spec(index)
+            try:
+                self._held[name] = await self._cluster.make(open_actor, spec, ActorRef(key, address))
+            except QueueLostError:
+                # The worker died meanwhile: another will do.
+                if self._clock.now() > give_up_at:
+                    raise
+                address = (await self._placement())[index]
+            else:
+                return
 
     def _consumer_spec(self, index: int) -> ConsumerSpec:
         spec, queues = self._spec, self._queues.refs

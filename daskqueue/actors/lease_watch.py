@@ -38,8 +38,12 @@ class LeaseWatch:
         return self._engine.consumers() | self._early.consumers
 
     async def _run(self) -> None:
-        checked_at = self._clock.now()
+        checked_at = 0.0
         while True:
+            # First of all at the opening: the leases in the log may be those of workers that died with it.
+            if self._clock.now() - checked_at >= LOST_CHECK_SECONDS and self._holders:
+                checked_at = self._clock.now()
+                await self._take_back_lost()
             seconds = self._engine.seconds_to_next_event()
             if self._holders:
                 seconds = LOST_CHECK_SECONDS if seconds is None else min(seconds, LOST_CHECK_SECONDS)
@@ -49,9 +53,6 @@ class LeaseWatch:
             except TimeoutError:
                 await self._engine.expire()
             self._changed.clear()
-            if self._clock.now() - checked_at >= LOST_CHECK_SECONDS and self._holders:
-                checked_at = self._clock.now()
-                await self._take_back_lost()
 
     async def _take_back_lost(self) -> None:
         addresses = {holder: address_of(holder) for holder in self._holders}

@@ -8,6 +8,8 @@ from collections.abc import Callable
 
 # Work that one woken consumer leaves over wakes the next one after this time.
 NEXT_WAKE_SECONDS = 0.02
+# How long work waits for a consumer that is at home here before a visitor may have it.
+VISIT_SECONDS = 0.005
 
 
 class ParkingLot:
@@ -26,12 +28,18 @@ class ParkingLot:
         self._timer: asyncio.TimerHandle | None = None
 
     async def wait_for_work(self, *, home: bool, seconds: float) -> bool:
-        """Return True when there is work, False after *seconds* without any."""
-        if self._work_left():
+        """Return True when there is work, False after *seconds* without any.
+
+        Who is not at home here gives those who are a moment to come first.
+        """
+        if home and self._work_left():
             return True
-        waiter: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        waiter: asyncio.Future[bool] = loop.create_future()
         (self._at_home if home else self._visiting).append(waiter)
-        timer = asyncio.get_running_loop().call_later(seconds, _answer, waiter, False)
+        timer = loop.call_later(seconds, _answer, waiter, False)
+        if self._timer is None and self._work_left():
+            self._timer = loop.call_later(VISIT_SECONDS, self._wake_next)
         try:
             return await waiter
         finally:

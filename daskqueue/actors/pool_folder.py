@@ -38,29 +38,19 @@ def claim(dirpath: str, name: str, n_queues: int, fs: FileSystem | None = None) 
     fs = fs or LocalFileSystem()
     folder = Path(dirpath)
     try:
-        if not fs.exists(folder):
-            fs.make_folder(folder)
+        fs.make_folder(folder)
         record = read(dirpath, fs)
         if record is None:
             _refuse_foreign(fs, folder, name)
-            return _write(fs, folder, PoolRecord(new_name(), name, n_queues))
-        if record.name != name:
-            raise FolderError(
-                f"{folder} belongs to the pool {record.name!r}; open it with name={record.name!r}, "
-                f"or give {name!r} a folder of its own"
-            )
-        if record.n_queues > n_queues:
-            raise FolderError(
-                f"{folder} has {record.n_queues} queues; opening {n_queues} would leave messages behind: "
-                f"use n_queues={record.n_queues}"
-            )
-        return (
-            record if record.n_queues == n_queues else _write(fs, folder, record._replace(n_queues=n_queues))
-        )
-    except FolderError:
-        raise
+            record = _write(fs, folder, PoolRecord(new_name(), name, n_queues))
+        _refuse_unlike(folder, record, name, n_queues)
+        if record.n_queues < n_queues:
+            record = _write(fs, folder, record._replace(n_queues=n_queues))
     except OSError as error:
+        if isinstance(error, FolderError):
+            raise
         raise FolderError(f"{folder} cannot be used: {error}") from error
+    return record
 
 
 def read(dirpath: str, fs: FileSystem | None = None) -> PoolRecord | None:
@@ -97,6 +87,19 @@ def _refuse_foreign(fs: FileSystem, folder: Path, name: str) -> None:
         raise FolderError(
             f"{folder} holds {', '.join(sorted(strangers))} but no {_NAME}: it was not made by this "
             "version of daskqueue; choose another dirpath"
+        )
+
+
+def _refuse_unlike(folder: Path, record: PoolRecord, name: str, n_queues: int) -> None:
+    if record.name != name:
+        raise FolderError(
+            f"{folder} belongs to the pool {record.name!r}; open it with name={record.name!r}, "
+            f"or give {name!r} a folder of its own"
+        )
+    if record.n_queues > n_queues:
+        raise FolderError(
+            f"{folder} has {record.n_queues} queues; opening {n_queues} would leave messages behind: "
+            f"use n_queues={record.n_queues}"
         )
 
 

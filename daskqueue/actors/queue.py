@@ -28,7 +28,7 @@ from daskqueue.engine.engine import Counts, Engine
 from daskqueue.engine.files import Files
 from daskqueue.engine.records import FAILED, RETURNED
 from daskqueue.engine.settings import QueueSettings
-from daskqueue.errors import FolderError, QueueFullError, QueueLostError
+from daskqueue.errors import FolderError, MessagesLostError, QueueFullError, QueueLostError
 from daskqueue.message import Durability, Run
 from daskqueue.storage.fs import LocalFileSystem
 from daskqueue.storage.memory import MemoryFileSystem
@@ -143,8 +143,9 @@ class QueueService:
                     self._look_again()
                 return firsts
 
-    async def cancel(self, runs: Pairs) -> list[tuple[int, int]]:
+    async def cancel(self, incarnation: int, runs: Pairs) -> list[tuple[int, int]]:
         """Drop messages that wait; return the runs that were dropped."""
+        self._check_incarnation(incarnation)
         return to_pairs(await self._open_engine().cancel(to_runs(runs)))
 
     async def purge(self) -> list[tuple[int, int]]:
@@ -202,12 +203,16 @@ class QueueService:
 
     # Those who wait
 
-    async def wait_settled(self, waiter: str, runs: Pairs, seconds: float) -> Answer:
+    async def wait_settled(self, waiter: str, incarnation: int, runs: Pairs, seconds: float) -> Answer:
         """Return how those of the messages ended that have: ``(state, runs, blob, reason)`` for each part.
 
         Waits for the first of them. A new call of the same *waiter* ends the one before it.
+
+        Raises:
+            MessagesLostError: they were in an earlier incarnation of this queue.
         """
         self._open_engine()
+        self._check_incarnation(incarnation)
         assert self._answers is not None
         return await self._answers.wait(waiter, to_runs(runs), seconds)
 
@@ -235,9 +240,10 @@ class QueueService:
         counts = self._counts(engine)._asdict()
         return {"name": self.name, **counts, "enqueued": engine.enqueued, "finished": finished}
 
-    async def states(self, runs: Pairs) -> list[tuple[int, int, str]]:
+    async def states(self, incarnation: int, runs: Pairs) -> list[tuple[int, int, str]]:
         """Return the state of each message: ``(first, last, state)``."""
         engine = self._open_engine()
+        self._check_incarnation(incarnation)
         return [
             (part.first, part.last, str(state)) for run in to_runs(runs) for part, state in engine.states(run)
         ]
@@ -250,6 +256,13 @@ class QueueService:
         if self._engine is None or self._closed:
             raise QueueLostError(f"{self._spec.key} is not open")
         return self._engine
+
+    def _check_incarnation(self, incarnation: int) -> None:
+        if incarnation != self._spec.incarnation:
+            raise MessagesLostError(
+                f"transient queue {self._spec.index} of pool {self._spec.pool_name!r} was lost with its worker, "
+                "and the messages in it"
+            )
 
     def _give_up(self, failure: str) -> None:
         """Leave a failed engine behind: the only way on is to open the folder again and replay it."""

@@ -64,7 +64,6 @@ class Queues:
         self._held: dict[int, Held] = {}
         self._attaching: dict[int, asyncio.Task[None]] = {}
         self._watch: asyncio.Task[None] | None = None
-        self._is_open = False
         self._closed = False
 
     # Life
@@ -80,8 +79,11 @@ class Queues:
             record = await self._claim()
             self.spec = replace(self.spec, pool_id=record.pool_id)
         await asyncio.gather(*(self._attach(index, create=True) for index in range(self.spec.n_queues)))
-        self._is_open = True
-        self._watch = asyncio.get_running_loop().create_task(self._keep())
+
+    async def find_all(self) -> None:
+        """Find or re-open those queues that this client does not know the place of yet."""
+        missing = [index for index in range(self.spec.n_queues) if index not in self._held]
+        await asyncio.gather(*(self._attach_again(index, None, HANDOVER_SECONDS) for index in missing))
 
     def close(self) -> None:
         """Let go of the queues; they end with their last holder, durable ones after a flush."""
@@ -100,10 +102,6 @@ class Queues:
     def refs(self) -> list[tuple[int, ActorRef]]:
         """Where the queues are, by number."""
         return [(index, held.ref) for index, held in sorted(self._held.items())]
-
-    def incarnation(self, index: int) -> int:
-        """Return which life of a queue is the present one."""
-        return self._held[index].ref.incarnation
 
     async def call(
         self, index: int, method: str, *args: Any, deadline: float = 30.0, patience: float = 60.0
@@ -130,15 +128,19 @@ class Queues:
         while True:
             held = self._held.get(index)
             try:
-                if held is None or held.lost:
-                    raise QueueLostError(f"queue {index} of pool {self.spec.name!r} is not open")
-                call = self._cluster.caller.call(held.ref, method, *args, deadline=deadline)
-                return held.ref, await call
+                return await self._call_held(index, held, method, *args, deadline=deadline)
             except QueueLostError:
                 left = give_up_at - self._clock.now()
                 if left <= 0 or self._closed:
                     raise
                 await self._attach_again(index, held, left)
+
+    async def _call_held(
+        self, index: int, held: Held | None, method: str, *args: Any, deadline: float
+    ) -> tuple[ActorRef, Any]:
+        if held is None or held.lost:
+            raise QueueLostError(f"queue {index} of pool {self.spec.name!r} is not open")
+        return held.ref, await self._cluster.caller.call(held.ref, method, *args, deadline=deadline)
 
     # Finding and making
 
@@ -181,12 +183,15 @@ class Queues:
                     self._held[index] = await self._make(index, generation, create=create)
                 else:
                     self._held[index] = self._cluster.hold(ref)
-            except (FolderInUseError, QueueLostError):
+            except (FolderInUseError, QueueLostError) as error:
                 # Its last holder may still be dying, or another client was quicker and is found next time.
-                if self._clock.now() > give_up_at:
+                foreign = isinstance(error, FolderInUseError) and self._is_foreign(error.owner)
+                if foreign or self._clock.now() > give_up_at:
                     raise
                 await asyncio.sleep(_RETRY_SECONDS)
             else:
+                if self._watch is None and not self._closed:
+                    self._watch = asyncio.get_running_loop().create_task(self._keep())
                 return
 
     async def _find(self, index: int) -> tuple[ActorRef | None, int]:
@@ -199,7 +204,7 @@ class Queues:
         if self.spec.dirpath is not None:
             owner = await self._owner(index)
             held = ActorRef(str(owner.get("key", "")), str(owner.get("host", "")), DURABLE_INCARNATION)
-            if held.key and owner.get("cluster") == self._cluster.address and await self._answers(held):
+            if held.key and not self._is_foreign(owner) and await self._answers(held):
                 return held, 0
             generations.append(int(owner.get("epoch") or 0))
         return None, 1 + max(generations, default=0)
@@ -210,8 +215,12 @@ class Queues:
         address = workers[(index + generation - 1) % len(workers)]
         held = await self._cluster.make(open_actor, spec, ActorRef(spec.key, address, spec.incarnation))
         deadline = OPEN_SECONDS + 2 * DEADLINE_SECONDS
-        while await self._cluster.caller.call(held.ref, "open", OPEN_SECONDS, deadline=deadline) is None:
-            logger.info("%s is still reading its log", spec.key)
+        try:
+            while await self._cluster.caller.call(held.ref, "open", OPEN_SECONDS, deadline=deadline) is None:
+                logger.info("%s is still reading its log", spec.key)
+        except BaseException:
+            held.release()
+            raise
         if not create and self.spec.dirpath is None:
             self.lost_messages += 1
             logger.warning(
@@ -235,6 +244,10 @@ class Queues:
             settings=spec.settings,
             create=create or not durable,
         )
+
+    def _is_foreign(self, owner: Mapping[str, Any]) -> bool:
+        """Whether a folder's owner belongs to another cluster."""
+        return owner.get("cluster") != self._cluster.address
 
     async def _answers(self, ref: ActorRef) -> bool:
         try:

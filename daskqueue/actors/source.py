@@ -42,7 +42,8 @@ class Source:
         home: bool,
         on_work: Callable[[], object],
     ) -> None:
-        self.may_have_work = True
+        # A consumer begins at home; elsewhere it waits to be asked for help.
+        self.may_have_work = home
         self.lost = False
         self.outbox: list[Settlement] = []
         self.request = 0

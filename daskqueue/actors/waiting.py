@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from daskqueue.actors.caller import DEADLINE_SECONDS
 from daskqueue.actors.settlement import runs_of
 from daskqueue.clock import new_name
-from daskqueue.errors import MessagesLostError
-from daskqueue.message import MessageId, unpack_id
+from daskqueue.message import unpack_id
 
 if TYPE_CHECKING:
     from daskqueue.actors.queues import Queues
@@ -32,31 +31,30 @@ class Waiting:
 
     def __init__(self, queues: Queues) -> None:
         self._queues = queues
-        self._polls: dict[int, _Poll] = {}
+        self._polls: dict[tuple[int, int], _Poll] = {}
 
     def wait(self, job_id: int) -> asyncio.Future[Ended]:
         """Return a future of how a job ended; cancel it to stop waiting."""
         where = unpack_id(job_id)
-        poll = self._polls.get(where.queue)
-        if poll is None:
-            poll = self._polls[where.queue] = _Poll(self._queues, where.queue)
-        return poll.add(where)
+        life = (where.queue, where.incarnation)
+        if life not in self._polls:
+            self._polls[life] = _Poll(self._queues, *life)
+        return self._polls[life].add(where.sequence)
 
     async def look(self, job_id: int) -> Ended | None:
         """Return how a job ended, None if it has not; does not wait."""
         where = unpack_id(job_id)
         runs = [(where.sequence, where.sequence + 1)]
-        ref, answer = await self._queues.call_at(
+        answer = await self._queues.call(
             where.queue,
             "wait_settled",
             new_name(),
+            where.incarnation,
             runs,
             0.0,
             deadline=DEADLINE_SECONDS,
             patience=LOST_SECONDS,
         )
-        if ref.incarnation != where.incarnation:
-            raise _gone(where.queue)
         return Ended(answer[0][0], answer[0][2], 0, answer[0][3]) if answer else None
 
     def close(self) -> None:
@@ -66,22 +64,18 @@ class Waiting:
 
 
 class _Poll:
-    def __init__(self, queues: Queues, index: int) -> None:
+    def __init__(self, queues: Queues, index: int, incarnation: int) -> None:
         self._queues = queues
         self._index = index
+        self._incarnation = incarnation
         self._name = new_name()
         self._wanted: dict[int, list[asyncio.Future[Ended]]] = {}
-        self._incarnation = 0
         self._task: asyncio.Task[None] | None = None
         self._more = asyncio.Event()
 
-    def add(self, where: MessageId) -> asyncio.Future[Ended]:
+    def add(self, sequence: int) -> asyncio.Future[Ended]:
         future: asyncio.Future[Ended] = asyncio.get_running_loop().create_future()
-        if where.incarnation != self._queues.incarnation(self._index):
-            future.set_exception(_gone(self._index))
-            return future
-        self._incarnation = where.incarnation
-        self._wanted.setdefault(where.sequence, []).append(future)
+        self._wanted.setdefault(sequence, []).append(future)
         self._more.set()
         if self._task is None:
             self._task = asyncio.get_running_loop().create_task(self._run())
@@ -104,25 +98,23 @@ class _Poll:
                     answer.add_done_callback(self._take_late)
                     continue
                 self._take(answer.result())
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001
             # Whatever it is, whoever waits must hear of it.
             self._fail(error)
         finally:
             self._task = None
 
     async def _ask(self, runs: list[tuple[int, int]]) -> list[tuple[str, list[tuple[int, int]], bytes, str]]:
-        ref, answer = await self._queues.call_at(
+        ended: list[tuple[str, list[tuple[int, int]], bytes, str]] = await self._queues.call(
             self._index,
             "wait_settled",
             self._name,
+            self._incarnation,
             runs,
             POLL_SECONDS,
             deadline=POLL_SECONDS + DEADLINE_SECONDS,
             patience=LOST_SECONDS,
         )
-        if ref.incarnation != self._incarnation:
-            raise _gone(self._index)
-        ended: list[tuple[str, list[tuple[int, int]], bytes, str]] = answer
         return ended
 
     def _take_late(self, answer: asyncio.Task[list[tuple[str, list[tuple[int, int]], bytes, str]]]) -> None:
@@ -151,7 +143,3 @@ class _Poll:
                 if not future.done():
                     future.set_exception(error)
         self._wanted.clear()
-
-
-def _gone(index: int) -> MessagesLostError:
-    return MessagesLostError(f"transient queue {index} was lost with its worker, and this job with it")

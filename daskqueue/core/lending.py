@@ -96,7 +96,9 @@ def expire(queue: Queue, _command: commands.Expire, now: float) -> Decision[tupl
 
 
 def lose(queue: Queue, command: commands.Lose, _now: float) -> Decision[tuple[Lost, ...]]:
-    numbers = [number for consumer in command.consumers for number in queue.held.get(consumer, ())]
+    numbers = [
+        number for consumer in dict.fromkeys(command.consumers) for number in queue.held.get(consumer, ())
+    ]
     return _end(queue, [queue.leases[number] for number in numbers], facts.LOST)
 
 

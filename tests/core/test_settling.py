@@ -182,7 +182,7 @@ def test_messages_of_a_lost_consumer_are_ready_at_once(stage: Stage) -> None:
     stage.put(4)
     stage.granted(1)
     stage.granted(2)
-    lost = stage.do(Lose(["carol", "nobody"]))
+    lost = stage.do(Lose(["carol", "nobody", "carol"]))
     assert [one.back for one in lost] == [run(0, 1), run(1, 3)]
     assert stage.queue.counters.leases_lost == 2
     assert stage.do(Lose(["carol"])) == ()
