@@ -112,15 +112,17 @@ class Lane:
 
     async def _send(self, puts: list[_Put]) -> None:
         try:
-            ref, firsts = await self._call(puts)
-        except BaseException as error:
+            while puts:
+                ref, firsts = await self._call(puts)
+                for put, first in zip(puts, firsts, strict=False):
+                    put.placed.set_result(Placed(self._index, ref.incarnation, first))
+                # A queue that became full on the way took the first ones only.
+                puts = puts[len(firsts) :]
+        except BaseException as error:  # noqa: BLE001  whoever waits for a put must hear of it
             for put in puts:
                 put.placed.set_exception(error)
             if not isinstance(error, Exception):
                 raise
-            return
-        for put, first in zip(puts, firsts, strict=True):
-            put.placed.set_result(Placed(self._index, ref.incarnation, first))
 
     async def _call(self, puts: list[_Put]) -> tuple[ActorRef, list[int]]:
         first = puts[0]

@@ -129,7 +129,7 @@ class QueueService:
     async def put(
         self, producer: bytes, puts: Sequence[tuple[int, bytes]], retries: int, delay: float, patience: float
     ) -> list[int]:
-        """Append record batches; see ``Engine.put``. A full queue is waited for up to *patience* seconds."""
+        """Append record batches; see ``Engine.put``. Room for the first is waited for up to *patience* seconds."""
         engine = self._open_engine()
         give_up_at = self._clock.now() + patience
         while True:

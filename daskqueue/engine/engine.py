@@ -37,7 +37,7 @@ from daskqueue.engine.records import CANCELLED, FAILED, RETURNED, Outcome, Witne
 from daskqueue.engine.recovery import Book
 from daskqueue.engine.settings import QueueSettings
 from daskqueue.engine.upkeep import Upkeep
-from daskqueue.errors import QueueFailedError, StaleReceiptError
+from daskqueue.errors import QueueFailedError, QueueFullError, StaleReceiptError
 from daskqueue.message import Run
 
 # A read larger than this leaves the event loop.
@@ -120,6 +120,8 @@ class Engine:
     ) -> list[int]:
         """Append record batches; return the sequence of each one's first message once they are durable.
 
+        When the queue becomes full on the way, only those that fitted are put, and returned.
+
         Args:
             producer: 16 bytes that name who puts.
             puts: the producer's number and the bytes of each record batch. A number put before is not put
@@ -129,15 +131,20 @@ class Engine:
 
         Raises:
             BatchError: bytes that are no record batch; nothing is put.
-            QueueFullError: no room; batches before the one that did not fit are put.
+            QueueFullError: no room for the first of them.
             StorageError: the disk refused.
         """
         batches = [Batch.parse(data) for _, data in puts]
         await self.writable()
-        firsts = []
+        firsts: list[int] = []
         for (number, data), batch in zip(puts, batches, strict=True):
             command = Put(producer, number, batch.count, retries, delay_seconds)
-            first, facts = decide(self._queue, command, self._clock.now())
+            try:
+                first, facts = decide(self._queue, command, self._clock.now())
+            except QueueFullError:
+                if firsts:
+                    break
+                raise
             for fact in facts:
                 self._enter_put(fact, first, data, batch)
             firsts.append(first)
