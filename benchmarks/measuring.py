@@ -9,17 +9,17 @@ import logging
 import os
 import platform
 import statistics
+import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import distributed
-import psutil
 from distributed import Client, LocalCluster
 
-Cell = "Spread | str | int | float | None"
+from daskqueue import QueuePool
 
 
 class Spread(NamedTuple):
@@ -96,7 +96,7 @@ def parser(description: str) -> argparse.ArgumentParser:
 
 def say(text: str) -> None:
     """Tell the person at the terminal how far the benchmark is."""
-    print(text, file=os.sys.stderr, flush=True)  # type: ignore[attr-defined]
+    print(text, file=sys.stderr, flush=True)
 
 
 def publish(name: str, sections: Sequence[Section], arguments: argparse.Namespace) -> None:
@@ -165,15 +165,44 @@ def cluster(workers: int, threads: int) -> Iterator[Client]:
         yield client
 
 
+def close(pool: QueuePool) -> None:
+    """Let go of a pool's queues, and wait until no actor is left on the cluster."""
+    let_go(pool)
+    while any(pool.client.run(lambda dask_worker: len(dask_worker.state.actors)).values()):
+        time.sleep(0.02)
+
+
+def let_go(pool: QueuePool) -> None:
+    """Let go of a pool's queues, and look after them no longer."""
+
+    async def close_handle() -> None:
+        pool.queues.close()
+
+    pool.client.sync(close_handle)
+
+
 def worker_pids(client: Client) -> list[int]:
     """Return the process ids of the workers."""
     return sorted(client.run(os.getpid).values())
 
 
+def new_worker_pid(client: Client, old: int) -> int:
+    """Return the process id of the only worker once it is another than *old*."""
+    while True:
+        with contextlib.suppress(OSError):  # the scheduler has not noticed yet
+            pids = worker_pids(client)
+            if len(pids) == 1 and pids[0] != old:
+                return pids[0]
+        time.sleep(0.02)
+
+
 def family() -> list[int]:
     """Return the ids of this process and all its children: a LocalCluster with its client."""
-    own = psutil.Process()
-    return [own.pid, *(child.pid for child in own.children(recursive=True))]
+    found = [os.getpid()]
+    for pid in found:
+        for children in Path(f"/proc/{pid}/task").glob("*/children"):
+            found += map(int, children.read_text().split())
+    return found
 
 
 def cpu_seconds(pids: Sequence[int]) -> float:
@@ -186,26 +215,25 @@ def cpu_seconds(pids: Sequence[int]) -> float:
 
 def resident_bytes(pid: int) -> int:
     """Return how much memory a process has in use now."""
-    used: int = psutil.Process(pid).memory_info().rss
-    return used
+    return _memory(pid, "VmRSS")
 
 
 def peak_bytes(pid: int) -> int:
     """Return the most memory a process has had in use."""
+    return _memory(pid, "VmHWM")
+
+
+def _memory(pid: int, what: str) -> int:
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmHWM:"):
-            return int(line.split()[1]) << 10
-    raise OSError(f"process {pid} does not say its peak memory")
+        name, _, value = line.partition(":")
+        if name == what:
+            return int(value.split()[0]) << 10
+    raise OSError(f"process {pid} does not say its {what}")
 
 
 def bytes_on_disk(folder: Path) -> int:
     """Return how many bytes the files under *folder* take on the disk, whole blocks counted."""
     return sum(512 * path.stat().st_blocks for path in folder.rglob("*") if path.is_file())
-
-
-def mega(count: float) -> float:
-    """Return bytes as MB."""
-    return count / 1e6
 
 
 def percentile(values: Sequence[float], part: float) -> float:
@@ -223,20 +251,13 @@ def _line(cells: Sequence[str]) -> str:
 
 
 def _text(cell: Any) -> str:
-    match cell:
-        case None:
-            return "-"
-        case Spread(median, low, high):
-            return f"{_number(median)} ({_number(low)}-{_number(high)})"
-        case float():
-            return _number(cell)
-        case bool() | str():
-            return str(cell)
-        case int():
-            return f"{cell:,}"
-        case Mapping():
-            return ", ".join(f"{key} {value}" for key, value in cell.items())
-    return str(cell)
+    if isinstance(cell, Spread):
+        return f"{_number(cell.median)} ({_number(cell.low)} to {_number(cell.high)})"
+    if isinstance(cell, float):
+        return _number(cell)
+    if isinstance(cell, int):
+        return f"{cell:,}"
+    return "-" if cell is None else str(cell)
 
 
 def _number(value: float) -> str:

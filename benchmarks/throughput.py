@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
-import itertools
 import multiprocessing
 import pickle
 import tempfile
@@ -15,7 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from distributed import Client
-from measuring import Pair, Section, Spread, cluster, in_turns, parser, percentile, publish, say, seconds_of
+from measuring import Pair, Section, close, cluster, in_turns, parser, percentile, publish, say, seconds_of
 
 from daskqueue import ConsumerPool, QueuePool
 
@@ -149,10 +147,8 @@ class Pools:
             self._client, self.queue_pool, n_consumers=self._shape.consumers, batch_size=CHUNK
         )
         made.start()
-        try:
-            yield made
-        finally:
-            made.cancel()
+        yield made
+        made.reset()
 
 
 @contextmanager
@@ -161,6 +157,7 @@ def pools(client: Client, shape: Shape, durability: str, folder: Path) -> Iterat
     where = tempfile.mkdtemp(dir=folder) if durability == DURABLE else None
     queue_pool = QueuePool(client, n_queues=shape.queues, durability=durability, dirpath=where)
     yield Pools(client, shape, queue_pool)
+    close(queue_pool)
 
 
 def compare(
@@ -282,7 +279,7 @@ def measure(sizes: Sizes, folder: Path) -> list[Section]:
     main = Section(
         "End to end",
         "From `batch_submit` until `results()` has returned. **Ratio**: tasks a second, those of "
-        f"`ProcessPoolExecutor(2).map(chunksize={CHUNK})` being 1, measured in turns; median (least-greatest).",
+        f"`ProcessPoolExecutor(2).map(chunksize={CHUNK})` being 1, in turns with it; median (least to greatest).",
     )
     put = Section(
         "Durable enqueue, one client, nobody consuming", "Ratio: `pickle.dumps` of the arguments is 1."

@@ -10,18 +10,18 @@ from pathlib import Path
 from dask.utils import parse_timedelta
 
 
-def seconds_of(what: str, value: float | str | timedelta) -> float:
+def seconds_of(what: str, value: float | str | timedelta, *, least: float = 0.0) -> float:
     """Return *value* in seconds: a number, a timedelta, or text such as ``"10s"`` and ``"5 minutes"``.
 
     Raises:
-        ValueError: not a duration, or a negative one; *what* names the argument.
+        ValueError: not a duration, or less than *least* seconds; *what* names the argument.
     """
     try:
         seconds = float(parse_timedelta(value, default="s"))
     except (KeyError, ValueError, TypeError) as error:
         raise ValueError(f'{what} is {value!r}; give seconds, a timedelta, or text such as "10s"') from error
-    if not 0 <= seconds < math.inf:
-        raise ValueError(f"{what} is {value!r}; it must be 0 or more")
+    if not least <= seconds < math.inf:
+        raise ValueError(f"{what} is {value!r}; it must be {least:g} seconds or more")
     return seconds
 
 

@@ -186,6 +186,15 @@ class Batch:
         for index in range(self._layout.chunks):
             yield from _values(self._decode(index, self._layout.entry(index)))
 
+    def item_list(self) -> list[Any]:
+        """Return all of :meth:`items`, several times faster than one by one."""
+        self._expect_values()
+        values: list[Any] = []
+        for index in range(self._layout.chunks):
+            for part in self._decode(index, self._layout.entry(index)):
+                values.extend(_values((part,)) if isinstance(part, Broken) else part.values)
+        return values
+
     def item(self, position: int) -> Any:
         """Return one value of :meth:`items`; at most its chunk is unpickled.
 

@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 from daskqueue.chunk import CHUNK_MESSAGES, REPEAT, Buffer, ChunkEncoder, Encoded, Failed
 from daskqueue.errors import BatchError
-from daskqueue.functions import Function, FunctionTable, encode_function
+from daskqueue.functions import Function, FunctionRecords, FunctionTable, encode_function
 from daskqueue.layout import ITEMS, KEYWORDS, MIXED, WIDE, Entry, assemble, pack_entry
 from daskqueue.message import Call
 
@@ -19,7 +19,11 @@ CallLike = Callable[..., Any] | tuple[Any, ...]
 _SHAPES = "give (function, *arguments), daskqueue.call(function, ...), or a function"
 
 
-def encode_calls(calls: Sequence[CallLike], kwargs: Mapping[str, Any] | None = None) -> bytes:
+def encode_calls(
+    calls: Sequence[CallLike],
+    kwargs: Mapping[str, Any] | None = None,
+    functions: FunctionRecords | None = None,
+) -> bytes:
     """Return the record batch of these calls, in their order.
 
     Sharing between the messages ends here. Inside one message, two references to one plain list, dict or set
@@ -28,13 +32,14 @@ def encode_calls(calls: Sequence[CallLike], kwargs: Mapping[str, Any] | None = N
     Args:
         calls: each ``(function, *arguments)``, a :class:`~daskqueue.message.Call`, or a function alone.
         kwargs: keyword arguments for all of them; those of a ``Call`` win.
+        functions: what other batches of the same submission have pickled already.
 
     Raises:
         TypeError: one is no call; the message names its position.
         BatchError: one cannot be pickled; the message names its position.
     """
     calls = _listed(calls)
-    writer = _CallWriter(kwargs)
+    writer = _CallWriter(kwargs, functions)
     for start in range(0, len(calls), CHUNK_MESSAGES):
         writer.add(calls[start : start + CHUNK_MESSAGES], start)
     return writer.finish(len(calls))
@@ -99,9 +104,9 @@ def _all_same(functions: Sequence[Any]) -> bool:
 class _CallWriter:
     """Builds one record batch, chunk after chunk."""
 
-    def __init__(self, kwargs: Mapping[str, Any] | None) -> None:
+    def __init__(self, kwargs: Mapping[str, Any] | None, functions: FunctionRecords | None) -> None:
         self._kwargs = dict(kwargs or {})
-        self._table = FunctionTable()
+        self._table = FunctionTable(functions)
         self._encoder = ChunkEncoder(_refuse("call"))
         self._entries: list[Buffer] = []
         self._data: list[Buffer] = []

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import abc
-from typing import Any
+import asyncio
+import inspect
+from typing import Any, cast
+
+from distributed import get_worker
 
 from daskqueue.message import Message
 
@@ -37,7 +41,12 @@ class GeneralConsumer(ConsumerBaseClass):
                 f"GeneralConsumer calls submitted functions, and this is an item: {item!r:.80}; "
                 "give ConsumerPool a consumer class with your own process_item"
             )
-        return item.run()
+        value = item.run()
+        if inspect.iscoroutine(value):
+            return asyncio.run_coroutine_threadsafe(
+                value, cast("Any", get_worker().loop).asyncio_loop
+            ).result()
+        return value
 
 
 class DummyConsumer(ConsumerBaseClass):

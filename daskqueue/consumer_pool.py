@@ -178,8 +178,8 @@ class ConsumerPool:
                 f"the consumers {state}, so join() would wait for ever: call start() first"
             )
         logger.info("Waiting for the %d consumers to process all items in queue_pool...", self.n_consumers)
-        await self._wait_idle(None if timeout is None else self._clock.now() + timeout, progress)
-        logger.info("All consumers are done ! %d items processed. ", await self._count())
+        finished = await self._wait_idle(None if timeout is None else self._clock.now() + timeout, progress)
+        logger.info("All consumers are done ! %d items processed. ", finished)
         await self._cancel(30.0)
         logger.info("Consumer state : %s", None)
         lost = self.queue_pool.queues.lost_messages - self._losses_before
@@ -188,7 +188,8 @@ class ConsumerPool:
                 f"{lost} transient queue(s) were lost with their workers since the start, and the messages in them"
             )
 
-    async def _wait_idle(self, give_up_at: float | None, progress: bool) -> None:
+    async def _wait_idle(self, give_up_at: float | None, progress: bool) -> int:
+        """Return how many messages the consumers have settled, once nothing waits or runs."""
         queues = self.queue_pool.queues
         while True:
             seconds = PROGRESS_SECONDS
@@ -196,10 +197,10 @@ class ConsumerPool:
                 seconds = min(seconds, max(give_up_at - self._clock.now(), 0.0))
             calls = [queues.call(index, "wait_idle", seconds) for index in range(len(self.queue_pool))]
             await asyncio.gather(*calls)
-            statuses = await self.queue_pool.statuses()
+            statuses = await self.queue_pool.statuses(self.pool_id)
             # A task may have put more into a queue that was already idle: all must be, at one look.
             if not any(pending_of(status) or "lost" in status for status in statuses):
-                return
+                return sum(status["finished"] for status in statuses)
             if give_up_at is not None and self._clock.now() >= give_up_at:
                 left = sum(map(pending_of, statuses))
                 raise WaitTimeoutError(f"{left} messages were not settled in time; the consumers go on")

@@ -20,6 +20,7 @@ from daskqueue.errors import BatchError, CannotLoadError
 ABSENT, REFERENCE, VALUE = 0, 1, 2  # absent: a slice that does not use the function leaves its bytes out
 HEAD = Struct("<B3xI16s")  # kind, length of the data, digest of the data
 DIGEST_BYTES = 16
+RECORDS_KEPT = 64
 
 Function = Callable[..., Any]
 
@@ -83,6 +84,22 @@ def _registered_by_value(module_name: str) -> bool:
     return any(module_name == name or module_name.startswith(f"{name}.") for name in names)
 
 
+class FunctionRecords:
+    """The records of functions that several batches of one submission share, so that each is pickled once."""
+
+    def __init__(self) -> None:
+        self._records: dict[int, tuple[Function, bytes]] = {}
+
+    def of(self, function: Function) -> bytes:
+        """Return the record of a function; see :func:`encode_function`."""
+        known = self._records.get(id(function))
+        if known is None:
+            if len(self._records) >= RECORDS_KEPT:
+                self._records.clear()
+            known = self._records[id(function)] = function, encode_function(function)
+        return known[1]
+
+
 class FunctionTable:
     """Numbers the distinct functions of one batch in the order in which they come.
 
@@ -90,8 +107,9 @@ class FunctionTable:
     identical. Arguments, and a function's own ``==``, are never asked.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, shared: FunctionRecords | None = None) -> None:
         self.records: list[bytes] = []
+        self._encode = encode_function if shared is None else shared.of
         self._numbers: dict[int, int] = {}
         self._methods: dict[tuple[int, Any], int] = {}
         self._kept: list[Function] = []  # an id stays taken only while its object lives
@@ -115,7 +133,7 @@ class FunctionTable:
         key = _method_key(function)
         if key is not None and key in self._methods:
             return self._methods[key]
-        self.records.append(encode_function(function))
+        self.records.append(self._encode(function))
         number = len(self.records) - 1
         self._kept.append(function)
         self._numbers[id(function)] = number

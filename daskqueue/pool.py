@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _STATUS_SECONDS = 5.0
+# What is settled in memory should be given back soon.
+TRANSIENT_SEGMENT_BYTES = 8 << 20
 
 
 class QueuePool:
@@ -81,13 +83,16 @@ class QueuePool:
             raise ValueError(
                 'dirpath is given, but the pool is transient; did you mean durability="durable"?'
             )
+        if client is not None and not isinstance(client, Client):
+            raise TypeError(f"client is {client!r:.80}; it must be a distributed.Client, or None")
         settings = QueueSettings(
-            fsync=fsync if durability is Durability.DURABLE else "never",
+            fsync=fsync,
             max_messages=maxsize,
             backoff_seconds=seconds_of("backoff", backoff),
-            lease_seconds=seconds_of("lease", lease),
-            segment_bytes=(64 << 20) if durability is Durability.DURABLE else (8 << 20),
+            lease_seconds=seconds_of("lease", lease, least=1.0),
         )
+        if durability is Durability.TRANSIENT:
+            settings = dataclasses.replace(settings, fsync="never", segment_bytes=TRANSIENT_SEGMENT_BYTES)
         folder = folder_of(dirpath, name) if durability is Durability.DURABLE else None
         spec = PoolSpec(new_name(), name, n_queues, durability, folder, settings)
         self._spec = spec
@@ -149,7 +154,9 @@ class QueuePool:
             TypeError, BatchError: a call that cannot be; batches before its own are submitted.
         """
         check_count("batch_size", batch_size)
-        return self._send_all(batched(calls, batch_size), lambda part: encode_calls(part, kwargs))
+        return self._send_all(
+            batched(calls, self._fitting(batch_size)), lambda part: encode_calls(part, kwargs)
+        )
 
     def map(
         self, function: Callable[..., Any], *iterables: Iterable[Any], batch_size: int = 1000, **kwargs: Any
@@ -167,7 +174,7 @@ class QueuePool:
     def put_many(self, items: Iterable[Any], batch_size: int = 1000) -> Jobs:
         """Put many raw items, *batch_size* after *batch_size* to each queue in turn."""
         check_count("batch_size", batch_size)
-        return self._send_all(batched(items, batch_size), encode_items)
+        return self._send_all(batched(items, self._fitting(batch_size)), encode_items)
 
     def options(
         self,
@@ -341,6 +348,10 @@ class QueuePool:
         return sum(last - first for runs in dropped for first, last in runs)
 
     # Sending
+
+    def _fitting(self, batch_size: int) -> int:
+        """A record batch larger than its queue would never go in."""
+        return min(batch_size, self._spec.settings.max_messages or batch_size)
 
     def _send(self, data: bytes) -> Job:
         future = self.connection.submitter.send(data, self._options)

@@ -130,7 +130,7 @@ def decode_results(blob: Buffer | bytearray) -> list[Any]:
     Raises:
         BatchError: the blob is damaged, or holds something else.
     """
-    return list(_results(blob).items())
+    return _results(blob).item_list()
 
 
 def decode_result(blob: Buffer | bytearray, index: int) -> Any:

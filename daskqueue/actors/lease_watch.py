@@ -23,11 +23,17 @@ class LeaseWatch:
         self._directory = directory
         self._clock = clock
         self._changed = asyncio.Event()
+        self._at_rest = False
         self._task = asyncio.get_running_loop().create_task(self._run())
 
-    def notice(self) -> None:
-        """Look again: something was leased or delayed."""
+    def look_again(self) -> None:
+        """Find out anew when to wake: something was delayed."""
         self._changed.set()
+
+    def watch_on(self) -> None:
+        """Begin to look now and then, if that had ended: something was leased."""
+        if self._at_rest:
+            self._changed.set()
 
     def close(self) -> None:
         """Stop."""
@@ -47,6 +53,7 @@ class LeaseWatch:
             seconds = self._engine.seconds_to_next_event()
             if self._holders:
                 seconds = LOST_CHECK_SECONDS if seconds is None else min(seconds, LOST_CHECK_SECONDS)
+            self._at_rest = seconds is None
             try:
                 async with asyncio.timeout(seconds):
                     await self._changed.wait()

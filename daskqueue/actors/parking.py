@@ -97,6 +97,11 @@ class Bell:
             self._next = asyncio.get_running_loop().create_future()
         return self._next
 
+    @property
+    def awaited(self) -> bool:
+        """Whether anybody waits."""
+        return self._next is not None
+
     async def wait(self, seconds: float) -> bool:
         """Return True at the next ring, False if there was none for *seconds*."""
         done, _ = await asyncio.wait([self.next()], timeout=max(seconds, 0))

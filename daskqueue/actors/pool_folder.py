@@ -30,6 +30,8 @@ def queue_folder(dirpath: str, name: str, index: int) -> Path:
 def claim(dirpath: str, name: str, n_queues: int, fs: FileSystem | None = None) -> PoolRecord:
     """Return the record of the pool in *dirpath*, after writing it if the folder is new.
 
+    A pool that is opened with more queues than it had keeps its record until :func:`grow`.
+
     Raises:
         FolderError: the folder cannot be written, belongs to a pool of another name, has more queues than
             are asked for, or holds queue folders without a record.
@@ -44,8 +46,6 @@ def claim(dirpath: str, name: str, n_queues: int, fs: FileSystem | None = None) 
             _refuse_foreign(fs, folder, name)
             record = _write(fs, folder, PoolRecord(new_name(), name, n_queues))
         _refuse_unlike(folder, record, name, n_queues)
-        if record.n_queues < n_queues:
-            record = _write(fs, folder, record._replace(n_queues=n_queues))
     except OSError as error:
         if isinstance(error, FolderError):
             raise
@@ -79,6 +79,14 @@ def read(dirpath: str, fs: FileSystem | None = None) -> PoolRecord | None:
             f"{path} has format {version}; this version knows {FORMAT_VERSION}: upgrade daskqueue"
         )
     return record
+
+
+def grow(dirpath: str, n_queues: int, fs: FileSystem | None = None) -> None:
+    """Write down that the pool in *dirpath* has *n_queues* queues now; they are all open."""
+    fs = fs or LocalFileSystem()
+    record = read(dirpath, fs)
+    if record is not None and record.n_queues < n_queues:
+        _write(fs, Path(dirpath), record._replace(n_queues=n_queues))
 
 
 def _refuse_foreign(fs: FileSystem, folder: Path, name: str) -> None:

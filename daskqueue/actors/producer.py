@@ -13,7 +13,6 @@ from daskqueue.clock import Clock, new_id
 from daskqueue.errors import QueueFullError
 
 if TYPE_CHECKING:
-    from daskqueue.actors.directory import ActorRef
     from daskqueue.actors.queues import Queues
 
 logger = logging.getLogger(__name__)
@@ -113,36 +112,35 @@ class Lane:
     async def _send(self, puts: list[_Put]) -> None:
         try:
             while puts:
-                ref, firsts = await self._call(puts)
-                for put, first in zip(puts, firsts, strict=False):
-                    put.placed.set_result(Placed(self._index, ref.incarnation, first))
-                # A queue that became full on the way took the first ones only.
-                puts = puts[len(firsts) :]
-        except BaseException as error:  # noqa: BLE001  whoever waits for a put must hear of it
+                puts = await self._put_what_fits(puts)
+        except BaseException as error:  # whoever waits for a put must hear of it
             for put in puts:
                 put.placed.set_exception(error)
             if not isinstance(error, Exception):
                 raise
 
-    async def _call(self, puts: list[_Put]) -> tuple[ActorRef, list[int]]:
-        first = puts[0]
+    async def _put_what_fits(self, puts: list[_Put]) -> list[_Put]:
+        """Make one call; return the puts that are still to be made."""
         data = [(put.number, put.data) for put in puts]
-        warned = False
-        while True:
-            room = self._room_seconds(first)
-            args = (self._producer, data, first.retries, first.delay, room)
-            try:
-                return await self._queues.call_at(
-                    self._index, "put", *args, deadline=room + 30.0, patience=LOST_SECONDS
-                )
-            except QueueFullError:
-                if room < ROOM_SECONDS:
-                    raise
-            if not warned:
-                logger.info("Queue %d is full: waiting for room", self._index)
-                warned = True
+        room = min(self._patience(put) for put in puts)
+        args = (self._producer, data, puts[0].retries, puts[0].delay, room)
+        try:
+            ref, firsts = await self._queues.call_at(
+                self._index, "put", *args, deadline=room + 30.0, patience=LOST_SECONDS
+            )
+        except QueueFullError as error:
+            logger.debug("Queue %d is full: waiting for room", self._index)
+            late = [put for put in puts if self._patience(put) <= 0]
+            for put in late:
+                put.placed.set_exception(error)
+            return [put for put in puts if put not in late]
+        for put, first in zip(puts, firsts, strict=False):
+            put.placed.set_result(Placed(self._index, ref.incarnation, first))
+        # A queue that became full on the way took the first ones only.
+        return puts[len(firsts) :]
 
-    def _room_seconds(self, put: _Put) -> float:
+    def _patience(self, put: _Put) -> float:
+        """Return how long a put still waits for room, at most for one call."""
         if put.give_up_at is None:
             return ROOM_SECONDS
         return min(max(put.give_up_at - self._clock.now(), 0.0), ROOM_SECONDS)

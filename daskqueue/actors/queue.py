@@ -83,6 +83,7 @@ class QueueService:
         self._engine: Engine | None = None
         self._parked = ParkingLot(self._work_left)
         self._settled = Bell()
+        self._idle = Bell()
         self._early = EarlyAcks()
         self._watch: LeaseWatch | None = None
         self._answers: Answers | None = None
@@ -116,6 +117,7 @@ class QueueService:
         self._closed = True
         self._parked.close()
         self._settled.ring()
+        self._idle.ring()
         self._close_engine_parts()
         if self._opening is not None:
             await asyncio.wait([self._opening])
@@ -180,7 +182,7 @@ class QueueService:
         self._parked.taken()
         if leased is None:
             return None
-        self._look_again()
+        self._watch_on()
         if early:
             runs = [Run(part.first, part.first + part.size) for part in leased.slices]
             self._early.begin(consumer, runs)
@@ -221,7 +223,7 @@ class QueueService:
         engine = self._open_engine()
         give_up_at = self._clock.now() + seconds
         while self._counts(engine).pending and not self._closed:
-            if not await self._settled.wait(give_up_at - self._clock.now()):
+            if not await self._idle.wait(give_up_at - self._clock.now()):
                 break
         return tuple(self._counts(engine))
 
@@ -300,7 +302,7 @@ class QueueService:
             self._clock,
             self._thread,
             on_ready=self._parked.wake,
-            on_settled=self._settled.ring,
+            on_settled=self._tell_settled,
         )
         SwitchInterval.shorten()
         directory = Directory(self._worker)
@@ -321,9 +323,19 @@ class QueueService:
                 )
         return Files.open(fs, spec.folder, owner, spec.settings, self._clock, create=spec.create)
 
+    def _tell_settled(self) -> None:
+        self._settled.ring()
+        # Who waits for the end of all messages is not woken for each of them.
+        if self._idle.awaited and self._engine is not None and not self._counts(self._engine).pending:
+            self._idle.ring()
+
+    def _watch_on(self) -> None:
+        if self._watch is not None:
+            self._watch.watch_on()
+
     def _look_again(self) -> None:
         if self._watch is not None:
-            self._watch.notice()
+            self._watch.look_again()
 
     def _work_left(self) -> bool:
         return self._engine is not None and self._engine.leasable() > 0
@@ -336,6 +348,7 @@ class QueueService:
             if said.raised:
                 engine.complete(pool, consumer, FAILED, to_runs(said.raised), said.failures)
             self._early.end(consumer, to_runs([*said.returned, *said.raised, *said.released]))
+            self._tell_settled()
             return
         if said.returned:
             engine.ack(receipt, to_runs(said.returned), said.results)

@@ -75,10 +75,13 @@ class Queues:
             StorageError: the folder cannot be used, or somebody else uses it.
             QueueLostError: the cluster has no workers.
         """
+        record = None
         if self.spec.dirpath is not None:
             record = await self._claim()
             self.spec = replace(self.spec, pool_id=record.pool_id)
         await asyncio.gather(*(self._attach(index, create=True) for index in range(self.spec.n_queues)))
+        if record is not None and record.n_queues < self.spec.n_queues:
+            await self._cluster.run(pool_folder.grow, self.spec.dirpath, self.spec.n_queues)
 
     async def find_all(self) -> None:
         """Find or re-open those queues that this client does not know the place of yet."""

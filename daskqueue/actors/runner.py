@@ -224,7 +224,7 @@ class Runner:
                 if work not in self._unstarted:
                     return
                 if len(out) < self._group_end:
-                    out.append(Raised(RuntimeError("the task raised StopIteration")))
+                    out.append(Raised(_stop_iteration()))
 
     def _spread(self, work: Work) -> None:
         index = 0
@@ -249,6 +249,8 @@ class Runner:
             work.watch = Stopwatch()
         try:
             value = call()
+        except StopIteration:
+            value = Raised(_stop_iteration())
         except BaseException as error:  # noqa: BLE001  whatever a task raises is its own failure
             value = Raised(error)
         work.outcomes[index] = value
@@ -285,17 +287,30 @@ class Runner:
 
     def _handled(self, item: Any) -> Group:
         handle = self._consumer.process_item
-        return self._awaited(Group(1, handle, ((item,),), (handle,)))
+        return Group(1, _awaiting(handle, self._loop), ((item,),), (handle,))
 
     def _awaited(self, group: Group) -> Group:
-        if not any(inspect.iscoroutinefunction(function) for function in group.functions):
-            return group
-        call, loop = group.call, self._loop
+        if any(map(_may_be_coroutine, group.functions)):
+            return replace(group, call=_awaiting(group.call, self._loop))
+        return group
 
-        def call_and_await(*arguments: Any) -> Any:
-            value = call(*arguments)
-            if inspect.iscoroutine(value):
-                return asyncio.run_coroutine_threadsafe(value, loop).result()
-            return value
 
-        return replace(group, call=call_and_await)
+def _may_be_coroutine(function: Any) -> bool:
+    """Whether a call may return a coroutine: to find out of every call would cost as much as a small task."""
+    function = inspect.unwrap(function)
+    is_lambda = getattr(function, "__name__", "") == "<lambda>"
+    return is_lambda or any(map(inspect.iscoroutinefunction, (function, type(function).__call__)))
+
+
+def _awaiting(call: Callable[..., Any], loop: asyncio.AbstractEventLoop) -> Callable[..., Any]:
+    def call_and_await(*arguments: Any) -> Any:
+        value = call(*arguments)
+        if inspect.iscoroutine(value):
+            return asyncio.run_coroutine_threadsafe(value, loop).result()
+        return value
+
+    return call_and_await
+
+
+def _stop_iteration() -> RuntimeError:
+    return RuntimeError("the task raised StopIteration")

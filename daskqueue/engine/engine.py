@@ -26,7 +26,7 @@ from daskqueue.core.commands import (
     Release,
 )
 from daskqueue.core.decide import decide
-from daskqueue.core.facts import Acked, Committed, Died, Fact
+from daskqueue.core.facts import Acked, Cancelled, Committed, Died, Fact, Purged
 from daskqueue.core.runs import intersect, merge, subtract
 from daskqueue.core.tally import Receipt, State
 from daskqueue.engine.batches import BatchReader, Slice
@@ -42,6 +42,9 @@ from daskqueue.message import Run
 
 # A read larger than this leaves the event loop.
 _LARGE_READ_BYTES = 256 << 10
+
+
+_ENDINGS = (Acked, Died, Cancelled, Purged)
 
 
 def _nothing(_: Fact) -> bytes:
@@ -348,6 +351,7 @@ class Engine:
                 self._book.enter(fact, next(stretches))
         if durable:
             self._commit.soon()
+        if any(isinstance(fact, _ENDINGS) for fact in facts):
             self._on_settled()
 
     def _enter_put(self, fact: Fact, first: int, data: bytes, batch: Batch) -> None:

@@ -151,11 +151,9 @@ class Files:
 
     def settled_segments(self) -> list[int]:
         """Return the numbers of the oldest segments in which nothing lives any more."""
-        oldest = [self.log.tail.segment]
-        for positions in (self.book.positions, self.book.failures):
-            if positions.oldest_live is not None:
-                oldest.append(positions.oldest_live)
-        return [segment.number for segment in self.log.segments if segment.number < min(oldest)]
+        lives = (self.book.positions.oldest_live, self.book.failures.oldest_live, self.log.tail.segment)
+        oldest = min(number for number in lives if number is not None)
+        return [segment.number for segment in self.log.segments if segment.number < oldest]
 
     def drop(self, settled: Collection[int], retired: Collection[int]) -> None:
         """Delete segments of the log and of the results; blocking."""
