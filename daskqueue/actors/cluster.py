@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple, cast
 
 from distributed import Client, Future, Worker
+from distributed.comm import CommClosedError
 
 from daskqueue.actors.caller import CHECK_SECONDS, Caller
 from daskqueue.actors.directory import ActorRef, Directory
-from daskqueue.errors import DaskQueueError, QueueLostError
+from daskqueue.errors import QueueLostError
 
 # How long a worker may take to make an actor: it may have to wait for a thread that runs a task.
 MAKE_SECONDS = 60.0
@@ -80,7 +81,10 @@ class Cluster:
             function, spec, key=ref.key, workers=[ref.address], actor=True, pure=False, priority=100
         )
         try:
-            actor = await self._made(future, ref)
+            actor = await self._while_alive(_result(future), ref.address)
+        except QueueLostError:
+            future.release()
+            raise
         except RuntimeError as error:
             raise QueueLostError(f"{ref.key} was lost: {error}") from error
         except asyncio.CancelledError as error:
@@ -89,36 +93,30 @@ class Cluster:
             raise QueueLostError(f"{ref.key} was cancelled: the cluster restarts") from error
         return Held(ref._replace(address=actor._address), future)  # noqa: SLF001  where Dask put it
 
-    async def _made(self, future: Any, ref: ActorRef) -> Any:
-        """Wait for an actor as long as its worker exists; Dask would wait for the worker to come back."""
-        making = asyncio.ensure_future(_result(future))
-        try:
-            async with asyncio.timeout(MAKE_SECONDS):
-                while not making.done():
-                    await asyncio.wait([making], timeout=CHECK_SECONDS)
-                    if not making.done() and not await self.directory.alive([ref.address]):
-                        raise QueueLostError(f"worker {ref.address} was lost before it made {ref.key}")
-            return making.result()
-        except TimeoutError as error:
-            raise QueueLostError(
-                f"worker {ref.address} did not make {ref.key} in {MAKE_SECONDS:.0f} s"
-            ) from error
-        finally:
-            making.cancel()
-            if not making.done() or making.cancelled() or making.exception() is not None:
-                future.release()
-
     async def run(self, function: Callable[..., Any], *args: Any) -> Any:
         """Run a short function on the event loop of the first worker, past its queue of tasks."""
         address = (await self.workers())[0]
+        answers = await self._while_alive(
+            cast("Any", self._client).run(function, *args, workers=[address]), address
+        )
+        return answers[address]
+
+    async def _while_alive(self, work: Awaitable[Any], address: str) -> Any:
+        """Wait for something that a worker does as long as the worker exists; Dask waits far longer."""
+        task = asyncio.ensure_future(work)
         try:
             async with asyncio.timeout(MAKE_SECONDS):
-                answers = await cast("Any", self._client).run(function, *args, workers=[address])
-        except (TimeoutError, OSError) as error:
-            if isinstance(error, DaskQueueError):
-                raise
-            raise QueueLostError(f"worker {address} does not answer") from error
-        return answers[address]
+                while not task.done():
+                    await asyncio.wait([task], timeout=CHECK_SECONDS)
+                    if not task.done() and not await self.directory.alive([address]):
+                        raise QueueLostError(f"worker {address} was lost")
+            return task.result()
+        except TimeoutError as error:
+            raise QueueLostError(f"worker {address} has not answered for {MAKE_SECONDS:.0f} s") from error
+        except CommClosedError as error:
+            raise QueueLostError(f"worker {address} was lost: {error}") from error
+        finally:
+            task.cancel()
 
 
 async def _result(future: Any) -> Any:

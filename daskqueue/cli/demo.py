@@ -59,7 +59,7 @@ def demo(
     try:
         with _folder(dirpath) as folder:
             proof = rehearse(console, folder, tasks, workers, queues)
-    except (DaskQueueError, OSError) as error:
+    except (DaskQueueError, OSError, RuntimeError) as error:  # RuntimeError: Dask could not start a worker
         console.print(f"[bold red]The demo failed:[/] {error}")
         raise typer.Exit(1) from error
     if not proof.holds:

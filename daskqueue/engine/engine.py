@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
@@ -313,14 +313,17 @@ class Engine:
             for entry in self._book.failures.overlapping(run.first, run.last)
             for part in self._files.read_failures(entry)
         ]
-        return [*self._outcomes.find(run), *failures]
+        return [part for outcome in self._outcomes.find(run) for part in self._of_settled(outcome)] + failures
 
     async def page(self, pool: str, after: tuple[int, int] | None, max_bytes: int) -> Page:
         """Return a part of what the tasks of a consumer pool returned; see ``OutcomeStore.page``."""
         await self._scan_outcomes()
         loop = asyncio.get_running_loop()
         raw = await loop.run_in_executor(self._thread, self._outcomes.read_page, pool, after, max_bytes)
-        return self._outcomes.current(raw)
+        page = self._outcomes.current(raw)
+        return page._replace(
+            outcomes=[part for outcome in page.outcomes for part in self._of_settled(outcome)]
+        )
 
     async def close(self) -> None:
         """Sync, write a checkpoint, and give up the folder; a failed engine only gives it up."""
@@ -412,6 +415,19 @@ class Engine:
                 self._queue, Nack(grant.receipt, lost, "damaged", final=True), self._clock.now()
             )
             self._record(facts)
+
+    def _of_settled(self, outcome: Outcome) -> Iterator[Outcome]:
+        """Yield what an outcome says of settled messages; a crash may have come between result and ack."""
+        settled = merge(
+            part
+            for run in outcome.runs
+            for part, state in reads.state_of(self._queue, run)
+            if state is State.SETTLED
+        )
+        if settled == outcome.runs:
+            yield outcome
+        else:
+            yield from cut(outcome, settled)
 
     async def _scan_outcomes(self) -> None:
         if not self._outcomes.scanned:

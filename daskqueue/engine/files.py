@@ -12,14 +12,14 @@ from daskqueue.core.decide import decide
 from daskqueue.core.facts import Died, Moved
 from daskqueue.core.snapshot import carry
 from daskqueue.engine.outcomes import OutcomeStore, cut
-from daskqueue.engine.records import FAILED, Outcome, fact_frame, read_fact, read_moved
+from daskqueue.engine.records import FAILED, Outcome, fact_frame, position_bytes, read_fact, read_moved
 from daskqueue.engine.recovery import Book, Recovered, recover
 from daskqueue.engine.settings import QueueSettings
 from daskqueue.errors import FolderError
 from daskqueue.message import Run
 from daskqueue.storage import checkpoint
 from daskqueue.storage.folder import FolderLock
-from daskqueue.storage.frame import Frame
+from daskqueue.storage.frame import Buffer, Frame
 from daskqueue.storage.fs import FileSystem
 from daskqueue.storage.log import Log, Position
 from daskqueue.storage.positions import Entry
@@ -108,7 +108,7 @@ class Files:
         book, recovered = recover(fs, log, results, _index_path(folder), settings, clock)
         clock.not_before(recovered.saved_at)
         _, facts = decide(book.queue, Restart(log.epoch, settings.grace_seconds), clock.now())
-        log.start(book.queue.next_sequence, [fact_frame(carry(book.queue))])
+        log.start(book.queue.next_sequence, [_head(book, recovered.results)])
         for fact, stretch in zip(facts, log.append([fact_frame(fact) for fact in facts]), strict=True):
             book.enter(fact, stretch)
         lock.record(epoch=log.epoch)
@@ -135,12 +135,12 @@ class Files:
         """Seal the segments that are full and begin new ones; blocking, while nobody writes."""
         self.outcomes.roll(now)
         if self.log.tail.offset > self._settings.segment_bytes:
-            queue = self.book.queue
-            self.log.roll(queue.next_sequence, [fact_frame(carry(queue))])
+            self.sync()
+            self.log.roll(self.book.queue.next_sequence, [_head(self.book, self.outcomes.log.synced)])
 
     def take_checkpoint(self, now: float) -> tuple[Position, bytes]:
         """Return the state and the position of the log it belongs to."""
-        return self.log.tail, self.book.dump(now)
+        return self.log.tail, self.book.dump(self.outcomes.log.tail, now)
 
     def write_checkpoint(self, taken: tuple[Position, bytes]) -> None:
         """Sync the log, then put a checkpoint in the place of the last one; blocking."""
@@ -180,6 +180,11 @@ class Files:
         self._lock.release()
 
 
+def _head(book: Book, results: Position) -> tuple[int, list[Buffer]]:
+    """Return the frame at the head of a segment: what replay must know that begins here."""
+    return fact_frame(carry(book.queue), position_bytes(results))
+
+
 def _index_path(folder: Path) -> Path:
     return folder / f"{folder.name}.index"
 
@@ -201,8 +206,7 @@ def _spread(runs: tuple[Run, ...], blobs: memoryview, reason: str) -> Iterator[O
     batches = iter(Batch.parse_many(blobs, verify=False))
     for run in runs:
         first = run.first
-        while first < run.last:
-            batch = next(batches)
+        while first < run.last and (batch := next(batches, None)) is not None:
             part = Run(first, first + batch.count)
             yield Outcome(FAILED, "", "", (part,), batch.slice(0, batch.count), reason)
             first = part.last

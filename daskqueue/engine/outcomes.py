@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import deque
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
@@ -9,6 +10,7 @@ from typing import NamedTuple
 from daskqueue.batch import Batch
 from daskqueue.core.runs import intersect
 from daskqueue.engine.records import OUTCOME, RETURNED, Outcome, outcome_frame, read_outcome
+from daskqueue.errors import StorageError
 from daskqueue.message import Run
 from daskqueue.storage.frame import Frame
 from daskqueue.storage.log import Log, Position, Stretch
@@ -64,12 +66,13 @@ class OutcomeStore:
 
     def read_old(self) -> list[tuple[tuple[Run, ...], Stretch]]:
         """Return what earlier openings left, for :meth:`admit_old`; blocking, safe in any thread."""
-        return [
-            (read_outcome(frame).runs, stretch)
-            for number in self._unscanned
-            for frame, stretch in self.log.scan(number)
-            if frame.kind == OUTCOME
-        ]
+        found: list[tuple[tuple[Run, ...], Stretch]] = []
+        for number in list(self._unscanned):
+            # A segment may be retired meanwhile: what was in it is then no longer kept.
+            with contextlib.suppress(StorageError):
+                frames = self.log.scan(number)
+                found.extend((read_outcome(f).runs, stretch) for f, stretch in frames if f.kind == OUTCOME)
+        return found
 
     def admit_old(self, old: list[tuple[tuple[Run, ...], Stretch]]) -> None:
         """Enter what :meth:`read_old` returned, under what was written since."""
@@ -77,7 +80,8 @@ class OutcomeStore:
             return
         newer = self._index.dump()
         for runs, stretch in old:
-            self._enter(runs, stretch)
+            if stretch.segment >= self._oldest:
+                self._enter(runs, stretch)
         for first, last, *stretch_fields in newer:
             self._index.add(first, last, Stretch(*stretch_fields))
         self._unscanned.clear()
@@ -143,6 +147,7 @@ class OutcomeStore:
             numbers.append(number)
         if numbers:
             self._oldest = numbers[-1] + 1
+            self._unscanned = [number for number in self._unscanned if number not in numbers]
             self._index = Positions.load([row for row in self._index.dump() if row[2] >= self._oldest])
         return numbers
 

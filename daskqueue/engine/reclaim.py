@@ -2,47 +2,79 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Iterator
+
 from daskqueue.core.commands import Move
 from daskqueue.core.decide import decide
 from daskqueue.core.facts import Moved
+from daskqueue.core.queue import Queue
+from daskqueue.core.runs import merge, subtract
 from daskqueue.engine.batches import BatchReader
 from daskqueue.engine.files import Files
 from daskqueue.engine.records import fact_frame, moved_attachment
 from daskqueue.message import Run
 
-# A segment is emptied once its survivors take less than this part of it ...
-SURVIVING_PART = 0.25
-# ... and this is the most that one round of upkeep rewrites.
-MOVED_BYTES = 4 << 20
+# Old segments are emptied when this part of the log, or more, is settled ...
+SETTLED_PART = 0.75
+# ... but not for less than this many segments.
+FEWEST_SEGMENTS = 4
+# The event loop is given back after this much was rewritten.
+PAUSE_BYTES = 1 << 20
 
 
-def move_survivors(files: Files, reader: BatchReader, now: float) -> None:
-    """Rewrite what still lives in the oldest segment behind the tail of the log, if that is little.
+async def move_survivors(files: Files, reader: BatchReader, now: float) -> None:
+    """Rewrite what still lives in the oldest segment behind the tail of the log, if most of the log is settled.
 
     Leased messages stay where they are, and keep their segment, until they are settled.
     """
-    if len(files.log.segments) < 3:
-        return
-    oldest = files.log.segments[0]
-    rows = [row for row in files.book.positions.dump() if row[2] == oldest.number]
+    segments = files.log.segments
+    rows = files.book.positions.dump()
     surviving_bytes = sum(length for *_, length in rows)
-    if not rows or surviving_bytes > min(SURVIVING_PART * oldest.length, MOVED_BYTES):
+    if len(segments) < FEWEST_SEGMENTS or surviving_bytes > (1 - SETTLED_PART) * files.log.size_bytes:
         return
-    for first, last, *_ in rows:
-        moving, _ = decide(files.book.queue, Move(Run(first, last)), now)
-        for run in moving.movable:
+    moved_bytes = 0
+    for first, last, _, _, length in [row for row in rows if row[2] == segments[0].number]:
+        for run in _alike(files.book.queue, Run(first, last), now):
             _move(files, reader, run, now)
+        moved_bytes += length
+        if moved_bytes >= PAUSE_BYTES:
+            moved_bytes = 0
+            await asyncio.sleep(0)
+
+
+def _alike(queue: Queue, run: Run, now: float) -> Iterator[Run]:
+    """Yield the movable messages of *run* in parts that are all dead for one reason, or all alive."""
+    moving, facts = decide(queue, Move(run), now)
+    graves = [Run(*piece[:2]) for fact in facts if isinstance(fact, Moved) for piece in fact.dead]
+    yield from graves
+    yield from subtract(moving.movable, merge(graves))
 
 
 def _move(files: Files, reader: BatchReader, run: Run, now: float) -> None:
-    _, facts = decide(files.book.queue, Move(run), now)
-    for fact in facts:
-        if isinstance(fact, Moved):
-            batches = b"".join(part.data for part in reader.slices([run]))
-            failures = b"".join(
-                bytes(outcome.blob)
-                for entry in files.book.failures.overlapping(run.first, run.last)
-                for outcome in files.read_failures(entry)
-            )
-            (stretch,) = files.log.append([fact_frame(fact, *moved_attachment(batches, failures))])
+    """Write a run again: what of it can be read, and the failures of dead letters where each has its own."""
+    for moved, data in _readable(reader, run):
+        outcomes = [
+            outcome
+            for entry in files.book.failures.overlapping(moved.first, moved.last)
+            for outcome in files.read_failures(entry)
+        ]
+        told = merge(told for outcome in outcomes if len(outcome.blob) for told in outcome.runs)
+        failures = b"".join(bytes(outcome.blob) for outcome in outcomes) if told == (moved,) else b""
+        _, facts = decide(files.book.queue, Move(moved), now)
+        for fact in facts:
+            (stretch,) = files.log.append([fact_frame(fact, *moved_attachment(data, failures))])
             files.book.enter(fact, stretch)
+
+
+def _readable(reader: BatchReader, run: Run) -> Iterator[tuple[Run, bytes]]:
+    """Yield the parts of a run whose bytes are whole, next to each other, with their record batches."""
+    parts: list[tuple[Run, bytes]] = []
+    for piece in reader.slices([run]):
+        part = Run(piece.first, piece.first + piece.size)
+        if parts and parts[-1][0].last == part.first:
+            before, data = parts[-1]
+            parts[-1] = Run(before.first, part.last), data + piece.data
+        else:
+            parts.append((part, piece.data))
+    yield from parts

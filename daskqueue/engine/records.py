@@ -15,6 +15,7 @@ from daskqueue.storage.log import Position
 
 _LENGTH = struct.Struct("<I")
 _WITNESS = struct.Struct("<QQQQ")
+_POSITION = struct.Struct("<QQ")
 OUTCOME = 200
 
 RETURNED = "returned"
@@ -62,6 +63,16 @@ def read_fact(frame: Frame) -> tuple[Fact | None, memoryview]:
 def witness_bytes(witness: Witness) -> bytes:
     """Return the attachment of an Acked fact."""
     return _WITNESS.pack(*witness.needs, *witness.synced)
+
+
+def position_bytes(position: Position) -> bytes:
+    """Return the attachment of a Carried fact: how much of the results was whole at that time."""
+    return _POSITION.pack(*position)
+
+
+def read_position(attachment: memoryview) -> Position:
+    """Return what :func:`position_bytes` made."""
+    return Position(*_POSITION.unpack_from(attachment))
 
 
 def read_witness(attachment: memoryview) -> Witness | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,11 +10,22 @@ import msgpack
 
 from daskqueue.clock import Clock
 from daskqueue.core.apply import apply
-from daskqueue.core.facts import Acked, Cancelled, Died, Discarded, Enqueued, Fact, Moved, Purged, Redriven
+from daskqueue.core.facts import (
+    Acked,
+    Cancelled,
+    Carried,
+    Died,
+    Discarded,
+    Enqueued,
+    Fact,
+    Moved,
+    Purged,
+    Redriven,
+)
 from daskqueue.core.queue import Queue
 from daskqueue.core.snapshot import restore, snapshot
 from daskqueue.engine.batches import moved_run
-from daskqueue.engine.records import read_fact, read_witness
+from daskqueue.engine.records import read_fact, read_position, read_witness
 from daskqueue.engine.settings import QueueSettings
 from daskqueue.storage import checkpoint
 from daskqueue.storage.fs import FileSystem
@@ -69,22 +79,39 @@ class Book:
         if len(self.finished) > _MAX_POOLS:
             del self.finished[next(iter(self.finished))]
 
-    def dump(self, now: float) -> bytes:
-        """Return the payload of a checkpoint taken at time *now*."""
-        rows = [snapshot(self.queue), self.positions.dump(), self.failures.dump(), self.finished, now]
+    def dump(self, results: Position, now: float) -> bytes:
+        """Return the payload of a checkpoint: *results* is where the results' log ends, *now* the time."""
+        rows = [
+            snapshot(self.queue),
+            self.positions.dump(),
+            self.failures.dump(),
+            self.finished,
+            results,
+            now,
+        ]
         data: bytes = msgpack.packb(rows)
         return data
 
 
 @dataclass(frozen=True, slots=True)
 class Recovered:
-    """What opening a queue found: frames replayed, bytes of a torn tail, damaged frames, seconds it took."""
+    """What opening a queue found.
+
+    Attributes:
+        frames: how many were replayed after the checkpoint.
+        torn_bytes: of unfinished last writes.
+        damaged_frames: places that were once good and are not.
+        seconds: how long it took.
+        saved_at: when the checkpoint was written.
+        results: up to where the results are known to be whole.
+    """
 
     frames: int
     torn_bytes: int
     damaged_frames: int
     seconds: float
     saved_at: float
+    results: Position
 
 
 def recover(
@@ -94,21 +121,30 @@ def recover(
     began = clock.now()
     saved, _ = checkpoint.read(fs, index_path, log.queue_id)
     replay = log.replay(saved.position if saved else None)
-    book, saved_at = Book(Queue(settings.of_core())), 0.0
+    book, whole, saved_at = Book(Queue(settings.of_core())), Position(0, 0), 0.0
     if saved is not None and not replay.relocated:
-        book, saved_at = _load(saved.payload, settings)
-    acks = _Acks(results)
+        book, whole, saved_at = _load(saved.payload, settings)
+    acks = _Acks(results, whole)
     for frame, stretch in replay:
         fact, attachment = read_fact(frame)
         if isinstance(fact, Acked) and not acks.proven(fact, stretch, attachment):
             continue
+        if isinstance(fact, Carried):
+            # Its counters include the acks before it, so they are entered first.
+            acks.judge(book, read_position(attachment))
         if fact is not None:
             book.enter(fact, stretch)
-    for fact, stretch in acks.with_results():
-        book.enter(fact, stretch)
+    acks.judge(book)
     report = replay.report
-    seconds = clock.now() - began
-    return book, Recovered(report.frames, report.torn_bytes, report.damaged_frames, seconds, saved_at)
+    found = Recovered(
+        frames=report.frames,
+        torn_bytes=report.torn_bytes,
+        damaged_frames=report.damaged_frames,
+        seconds=clock.now() - began,
+        saved_at=saved_at,
+        results=acks.whole,
+    )
+    return book, found
 
 
 class _Acks:
@@ -116,36 +152,48 @@ class _Acks:
 
     Log and results are two files with a sync each, so the last acks can be on the disk before what they
     acked. Each says how far the results were durable when it was written: what lies before that is proven,
-    and only what lies behind the last such place has to be looked at.
+    and only what lies behind the last such place has to be looked at. How much was whole stands at the head
+    of each segment, so that an ack that did not count once never will.
+
+    Attributes:
+        whole: up to where the results are known to be whole.
     """
 
-    def __init__(self, results: Log) -> None:
+    def __init__(self, results: Log, whole: Position) -> None:
+        self.whole = whole
         self._results = results
-        self._durable = Position(0, 0)
         self._doubtful: list[tuple[Position, Acked, Stretch]] = []
 
     def proven(self, fact: Acked, stretch: Stretch, attachment: memoryview) -> bool:
-        """Return whether an ack counts at once; others are kept until the log is read."""
+        """Return whether an ack counts at once; others wait to be judged."""
         witness = read_witness(attachment)
         if witness is None:
             return True
-        self._durable = max(self._durable, witness.synced)
-        if witness.needs <= self._durable:
+        self.whole = max(self.whole, witness.synced)
+        if witness.needs <= self.whole:
             return True
         self._doubtful.append((witness.needs, fact, stretch))
         return False
 
-    def with_results(self) -> Iterator[tuple[Acked, Stretch]]:
-        """Yield those of the others whose results are all there."""
-        doubtful = [ack for ack in self._doubtful if ack[0] > self._durable]
-        whole = self._end_of_whole() if doubtful else self._durable
+    def judge(self, book: Book, found: Position | None = None) -> None:
+        """Enter those of the waiting acks whose results are whole, and forget the others.
+
+        Args:
+            book: where they are entered.
+            found: up to where the results were whole at that time; None at the end of the log: look now.
+        """
+        if found is not None:
+            self.whole = max(self.whole, found)
+        elif any(needs > self.whole for needs, *_ in self._doubtful):
+            self.whole = self._end_of_whole()
         for needs, fact, stretch in self._doubtful:
-            if needs <= whole:
-                yield fact, stretch
+            if needs <= self.whole:
+                book.enter(fact, stretch)
+        self._doubtful.clear()
 
     def _end_of_whole(self) -> Position:
-        end = self._durable
-        replay = self._results.replay(self._durable if self._durable.offset else None)
+        end = self.whole
+        replay = self._results.replay(self.whole if self.whole.offset else None)
         for _, stretch in replay:
             if replay.report.damaged:
                 break
@@ -153,9 +201,9 @@ class _Acks:
         return end
 
 
-def _load(payload: bytes, settings: QueueSettings) -> tuple[Book, float]:
+def _load(payload: bytes, settings: QueueSettings) -> tuple[Book, Position, float]:
     state: list[Any]
-    state, positions, failures, finished, saved_at = msgpack.unpackb(payload, use_list=True)
+    state, positions, failures, finished, results, saved_at = msgpack.unpackb(payload, use_list=True)
     queue = restore(state, settings.of_core())
     book = Book(queue, Positions.load(positions), Positions.load(failures), finished)
-    return book, saved_at
+    return book, Position(*results), saved_at

@@ -45,7 +45,7 @@ class Upkeep:
         loop = asyncio.get_running_loop()
         now = self._clock.now()
         await loop.run_in_executor(self._thread, self._files.roll, now)
-        move_survivors(self._files, self._reader, now)
+        await move_survivors(self._files, self._reader, now)
         taken = self._files.take_checkpoint(now)
         retired = self._files.outcomes.retire(now)
         await loop.run_in_executor(self._thread, self._files.write_checkpoint, taken)

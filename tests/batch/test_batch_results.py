@@ -119,14 +119,21 @@ def test_an_exception_that_cannot_be_carried_becomes_its_text(error):
     assert "in raised" in str(carried.__cause__)
 
 
-@pytest.mark.parametrize(
-    "error", [WordlessError(), SystemExit(3), KeyboardInterrupt(), ValueError("x" * 1_000_000)]
-)
+@pytest.mark.parametrize("error", [WordlessError(), ValueError("x" * 1_000_000)])
 def test_describing_a_failure_never_raises_and_stays_bounded(error):
     failure = describe_failure(raised(error))
     assert len(failure.traceback) <= 64 * 1024
     assert len(failure.summary) <= 64 * 1024
     assert type(failure.exception()) is type(error)
+
+
+@pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt(), StopIteration()])
+def test_what_would_end_its_reader_comes_as_its_text(error):
+    failure = describe_failure(raised(error))
+    carried = failure.exception()
+    assert type(carried) is JobFailedError
+    assert type(error).__name__ in str(carried)
+    assert "in raised" in str(carried.__cause__)
 
 
 def test_notes_and_chained_causes_are_in_the_text():

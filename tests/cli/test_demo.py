@@ -48,14 +48,15 @@ def test_the_demo_fails_when_a_task_is_missing(run, monkeypatch):
     assert "missing or wrong" in result.output
 
 
-def test_the_demo_tells_an_error_in_one_line(run, monkeypatch):
+@pytest.mark.parametrize("kind", [QueueLostError, PermissionError, RuntimeError])
+def test_the_demo_tells_an_error_in_one_line(run, monkeypatch, kind):
     def fail(*_):
-        raise QueueLostError("queue 0 did not come back")
+        raise kind("no worker came up")
 
     monkeypatch.setattr(demo, "rehearse", fail)
     result = run()
     assert result.exit_code == 1
-    assert result.output == "The demo failed: queue 0 did not come back\n"
+    assert result.output == "The demo failed: no worker came up\n"
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
+
 import pytest
 
 from daskqueue.storage.fs import LocalFileSystem
@@ -27,10 +29,10 @@ def make_bench(tmp_path):
         return bench.open()
 
     yield make
-    for bench in made:
-        if bench.engine is not None and bench.engine.failure is None:
-            bench.check()
-        bench.clear_away()
+    with ExitStack() as stack:
+        for bench in made:
+            stack.callback(bench.clear_away)
+            stack.callback(bench.check)
 
 
 @pytest.fixture

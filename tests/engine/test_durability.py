@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+from contextlib import ExitStack
 
 import pytest
 from storage.faults import FaultyFileSystem
@@ -29,17 +30,15 @@ def survivor_of(bench, **torn):
 @pytest.fixture
 def cut(make_bench):
     """Cuts the power of a bench and clears the survivors away."""
-    survivors = []
+    with ExitStack() as stack:
 
-    def cut(bench, **torn):
-        survivors.append(survivor_of(bench, **torn))
-        return survivors[-1]
+        def cut(bench, **torn):
+            survivor = survivor_of(bench, **torn)
+            stack.callback(survivor.clear_away)
+            stack.callback(survivor.check)
+            return survivor
 
-    yield cut
-    for survivor in survivors:
-        if survivor.engine is not None:
-            survivor.check()
-        survivor.clear_away()
+        yield cut
 
 
 @pytest.mark.parametrize("torn", [0, 1, 7, 40, 10_000])

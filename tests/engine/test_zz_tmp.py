@@ -1,0 +1,175 @@
+"""Whatever is done in whatever order, with kills in between: each message keeps its value, its state and its outcome."""
+
+from __future__ import annotations
+
+from unittest.mock import patch
+
+from core.stage import comparable
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from daskqueue.engine import outcomes
+
+from .bench import Bench
+
+SEGMENT = 3000
+CONSUMERS = st.sampled_from(["carol", "dave"])
+
+
+def value_of(sequence):
+    return f"message {sequence} " + "x" * (sequence * 37 % 120)
+
+
+class EngineMachine(RuleBasedStateMachine):
+    """The model: what became of each sequence, and which hand holds it."""
+
+    @initialize()
+    def open(self):
+        self.patch = patch.object(outcomes, "SEGMENT_BYTES", SEGMENT)
+        self.patch.start()
+        self.bench = Bench(segment_bytes=SEGMENT, max_losses=3).open()
+        self.count = 0
+        self.hands = []
+        self.owner = {}
+        self.ended = {}  # sequence -> what outcome() must say
+
+    def teardown(self):
+        if hasattr(self, "bench"):
+            self.patch.stop()
+            self.bench.clear_away()
+
+    # What producers and owners do
+
+    @rule(count=st.integers(1, 12), retries=st.integers(0, 2), delay=st.sampled_from([0.0, 0.0, 0.0, 3.0, 1000.0]))
+    def put(self, count, retries, delay):
+        values = [value_of(self.count + step) for step in range(count)]
+        assert self.bench.put(*values, retries=retries, delay=delay) == self.count
+        self.count += count
+
+    @precondition(lambda self: self.count)
+    @rule(data=st.data())
+    def cancel(self, data):
+        first = data.draw(st.integers(0, self.count - 1))
+        for run in self.bench.cancel(*range(first, min(first + 3, self.count))):
+            self.end(range(run.first, run.last), ("cancelled", ""))
+
+    @rule()
+    def purge(self):
+        for run in self.bench.purge():
+            self.end(range(run.first, run.last), ("cancelled", ""))
+
+    # What consumers do
+
+    @rule(want=st.integers(1, 30), consumer=CONSUMERS)
+    def lease(self, want, consumer):
+        hand = self.bench.lease(want, consumer)
+        if hand is None:
+            return
+        assert hand.values == {sequence: value_of(sequence) for sequence in hand.values}
+        for sequence in hand.values:
+            assert sequence not in self.ended, f"{sequence} came back after {self.ended[sequence]}"
+            self.owner[sequence] = hand
+        self.hands.append(hand)
+
+    @precondition(lambda self: self.hands)
+    @rule(data=st.data(), verb=st.sampled_from(["ack", "ack", "ack", "nack", "final", "release"]))
+    def settle(self, data, verb):
+        hand = data.draw(st.sampled_from(self.hands))
+        sequences = sorted(data.draw(st.sets(st.sampled_from(sorted(hand.values)), min_size=1)))
+        held = [sequence for sequence in sequences if self.owner.get(sequence) is hand]
+        if verb == "ack":
+            self.bench.ack(hand, sequences)
+            self.end(held, None)
+            self.ended.update({s: ("returned", ("done", value_of(s))) for s in held})
+        elif verb == "release":
+            self.bench.release(hand, sequences)
+        else:
+            self.bench.nack(hand, sequences, final=verb == "final")
+            self.ended.update({s: ("failed", f"no {s}") for s in held if self.bench.state(s) == "dead"})
+        self.forget_what_is_not_leased()
+
+    @rule(consumer=CONSUMERS)
+    def lose(self, consumer):
+        self.bench.lose(consumer)
+        self.take_note_of_crash_loops()
+
+    @rule(seconds=st.sampled_from([0.5, 2.0, 11.0, 1000.0]))
+    def time_passes(self, seconds):
+        self.bench.clock.moment += seconds
+        self.bench.expire()
+        self.take_note_of_crash_loops()
+
+    @rule(rounds=st.integers(5, 15))
+    def history_goes_by(self, rounds):
+        """Enough to fill segments, each message acked at once."""
+        for _ in range(rounds):
+            self.put(5, 0, 0.0)
+            hand = self.bench.lease(1000, "historian")
+            if hand is None:
+                continue  # held back behind a message that is suspected to kill its process
+            assert hand.values == {sequence: value_of(sequence) for sequence in hand.values}
+            self.bench.ack(hand)
+            for sequence in hand.values:
+                self.end([sequence], ("returned", ("done", value_of(sequence))))
+        self.bench.let_it_work()
+
+    # What happens to the process
+
+    @rule(kill=st.booleans(), lose_index=st.booleans())
+    def restart(self, kill, lose_index):
+        before = comparable(self.bench.engine._queue, self.bench.clock.moment)
+        self.bench.kill() if kill else self.bench.close()
+        index = self.bench.folder / f"{self.bench.folder.name}.index"
+        if lose_index and self.bench.fs.exists(index):
+            self.bench.fs.remove(index)
+        self.bench.open(create=False)
+        after = comparable(self.bench.engine._queue, self.bench.clock.moment)
+        for part in ("messages", "producers", "held"):
+            assert after[part] == before[part], part
+
+    @rule()
+    def let_it_work(self):
+        self.bench.let_it_work()
+
+    @precondition(lambda self: self.ended)
+    @rule(data=st.data())
+    def ask(self, data):
+        sequence = data.draw(st.sampled_from(sorted(self.ended)))
+        assert self.bench.outcome(sequence) == self.ended[sequence]
+
+    @rule(max_bytes=st.sampled_from([1, 500, 1 << 20]))
+    def read_results(self, max_bytes):
+        returned = {s: ended[1] for s, ended in self.ended.items() if ended[0] == "returned"}
+        assert self.bench.results(max_bytes=max_bytes) == returned
+
+    # What must hold
+
+    @invariant()
+    def nothing_is_lost(self):
+        if not hasattr(self, "bench"):
+            return
+        pass
+        counts = self.bench.engine.counts()
+        dead = sum(ended[0] == "failed" for ended in self.ended.values())
+        assert counts.dead == dead
+        assert counts.pending == self.count - len(self.ended)
+
+    def end(self, sequences, outcome):
+        for sequence in sequences:
+            assert sequence not in self.ended
+            self.ended[sequence] = outcome
+            self.owner.pop(sequence, None)
+
+    def forget_what_is_not_leased(self):
+        for sequence in [s for s in self.owner if self.bench.state(s) != "leased"]:
+            del self.owner[sequence]
+
+    def take_note_of_crash_loops(self):
+        for sequence in [s for s in self.owner if self.bench.state(s) == "dead"]:
+            self.ended[sequence] = ("failed", "crash_loop")
+        self.forget_what_is_not_leased()
+
+
+TestTheEngineKeepsItsPromises = EngineMachine.TestCase
+TestTheEngineKeepsItsPromises.settings = settings(stateful_step_count=40, deadline=None)
