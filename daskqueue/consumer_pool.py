@@ -152,7 +152,10 @@ class ConsumerPool:
     def __repr__(self) -> str:
         if self.client.asynchronous:
             return f"Consumers : {self.n_consumers} Consumers(s)"
-        return self._sync(self._describe)
+        try:
+            return self._sync(self._describe)
+        except Exception as error:  # noqa: BLE001  a repr is for debugging, also after the cluster is gone
+            return f"Consumers : {self.n_consumers} Consumers(s), not to be reached: {error}"
 
     def _repr_html_(self) -> str:
         return f"<pre>{self!r}</pre>"

@@ -278,7 +278,10 @@ class QueuePool:
     def __repr__(self) -> str:
         if self.client.asynchronous:
             return f"QueuePool : {self.n_queues} queue(s)"
-        return self.sync(self.describe)
+        try:
+            return self.sync(self.describe)
+        except Exception as error:  # noqa: BLE001  a repr is for debugging, also after the cluster is gone
+            return f"QueuePool : {self.n_queues} queue(s), not to be reached: {error}"
 
     def _repr_html_(self) -> str:
         return f"<pre>{self!r}</pre>"

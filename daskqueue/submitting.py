@@ -10,6 +10,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from daskqueue.actors.interpreter import SwitchInterval
 from daskqueue.actors.producer import Lane, Placed
 
 if TYPE_CHECKING:
@@ -45,7 +46,12 @@ class Submitter:
 
     def send_all(self, parts: Iterator[Sequence[Any]], encode: Encode, options: SubmitOptions) -> list[Part]:
         """Encode and send a record batch for each part; return where each was put."""
-        return [(future.result(), count) for future, count in self._steps(parts, encode, options)]
+        # While this thread encodes, the event loop should not have to wait 5 ms for each of its turns.
+        SwitchInterval.shorten()
+        try:
+            return [(future.result(), count) for future, count in self._steps(parts, encode, options)]
+        finally:
+            SwitchInterval.restore()
 
     async def send_all_async(
         self, parts: Iterator[Sequence[Any]], encode: Encode, options: SubmitOptions

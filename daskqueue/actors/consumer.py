@@ -234,6 +234,7 @@ class ConsumerService:
                 [tuple(settlement) for settlement in outbox],
                 source.request,
                 want,
+                self._spec.batch_size,
                 LEASE_BYTES,
                 self._spec.early_ack,
             )

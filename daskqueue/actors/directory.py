@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from daskqueue.errors import QueueLostError
+
 if TYPE_CHECKING:
     from distributed import Client, Worker
 
@@ -26,6 +28,8 @@ class Directory:
 
     @property
     def _scheduler(self) -> Any:
+        if self._node.scheduler is None:
+            raise QueueLostError("the Dask client is closed, or has lost its scheduler")
         return self._node.scheduler
 
     async def find(self, pool_id: str, index: int) -> ActorRef | None:

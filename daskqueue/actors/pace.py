@@ -7,6 +7,10 @@ from daskqueue.actors.runner import Work
 # A slice should keep its consumer busy about this long: long enough to hide a call to the queue, short enough
 # that slow messages are shared out among the consumers.
 SLICE_SECONDS = 0.1
+# Tasks that take microseconds are fetched several slices at a time: a call to the queue costs as much as a
+# hundred of them.
+QUICK_SECONDS = 0.02
+QUICK_SLICES = 8
 # A slice without an end for this long gives back what it has not started.
 STALLED_SECONDS = 0.5
 # What is known of older tasks counts half as much as the newest slice.
@@ -14,7 +18,7 @@ _NEWEST = 0.5
 
 
 class Pace:
-    """Sizes leases by how long tasks take: up to *batch_size* quick ones, one slow one for each thread."""
+    """Sizes leases by how long tasks take: slices of *batch_size* quick ones, one slow one for each thread."""
 
     def __init__(self, batch_size: int, threads: int) -> None:
         self._batch_size = batch_size
@@ -34,10 +38,12 @@ class Pace:
     def want(self, held: int) -> int:
         """Return how many messages to lease now, *held* being in hand and not finished.
 
-        Tasks that are slow, or not known yet, are fetched one for each free thread; quick ones a slice ahead.
+        Tasks that are slow, or not known yet, are fetched one for each free thread; quick ones a slice ahead,
+        and very quick ones several slices ahead: the queue gives less when little is left.
         """
         if self._task_seconds is None or self._task_seconds > SLICE_SECONDS:
             return max(min(self._threads - held, self._batch_size), 0)
-        fitting = int(SLICE_SECONDS * self._threads / max(self._task_seconds, 1e-9))
-        size = min(max(fitting, self._threads), self._batch_size)
+        a_second = self._threads / max(self._task_seconds, 1e-9)
+        slice_size = min(max(int(SLICE_SECONDS * a_second), self._threads), self._batch_size)
+        size = max(slice_size, min(int(QUICK_SECONDS * a_second), QUICK_SLICES * self._batch_size))
         return size if held <= size or held < self._threads else 0

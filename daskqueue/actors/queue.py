@@ -163,10 +163,13 @@ class QueueService:
         settlements: Sequence[Sequence[Any]],
         request: int,
         want: int,
+        slice_size: int,
         max_bytes: int,
         early: bool,
     ) -> tuple[int, int, list[tuple[int, int, bytes]]] | None:
         """Settle what is done and lease up to *want* messages, in one call.
+
+        When little is left, no more than a fair share of it is leased, but a slice of *slice_size* always.
 
         Returns:
             Lease number, epoch and slices ``(first sequence, count, record batch)``, or None when there is
@@ -178,6 +181,8 @@ class QueueService:
             self._settle(engine, consumer, pool, Settlement(*fields))
         if want < 1:
             return None
+        if want > slice_size:
+            want = min(want, max(engine.fair_share(), slice_size))
         leased = await engine.lease(consumer, pool, request, want, max_bytes)
         self._parked.taken()
         if leased is None:

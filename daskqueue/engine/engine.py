@@ -292,6 +292,10 @@ class Engine:
         """Return how many messages could be leased now."""
         return reads.leasable(self._queue, self._clock.now())
 
+    def fair_share(self) -> int:
+        """Return how much one consumer may take of what is ready, so that enough is left for the others."""
+        return self.leasable() // (2 * max(len(self._queue.held), 1))
+
     def seconds_to_next_event(self) -> float | None:
         """Return the seconds until a delayed message is due or a lease ends, None if nothing is awaited."""
         moment = reads.next_event_at(self._queue)
