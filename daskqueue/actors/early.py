@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from daskqueue.core.runs import merge, subtract
 from daskqueue.message import Run
 
 
 class EarlyAcks:
-    """Remembers which consumer is running what it has acked already."""
+    """Remembers which consumer is running what it has acked already, and calls *on_end* when some of it ends."""
 
-    def __init__(self) -> None:
+    def __init__(self, on_end: Callable[[], object]) -> None:
+        self._on_end = on_end
         self._running: dict[str, tuple[Run, ...]] = {}
 
     @property
@@ -35,7 +36,9 @@ class EarlyAcks:
             self._running[consumer] = left
         else:
             self._running.pop(consumer, None)
+        self._on_end()
 
     def lose(self, consumer: str) -> None:
         """Note that nobody will ever hear how a consumer's messages ended."""
-        self._running.pop(consumer, None)
+        if self._running.pop(consumer, None):
+            self._on_end()

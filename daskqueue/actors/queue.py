@@ -84,7 +84,7 @@ class QueueService:
         self._parked = ParkingLot(self._work_left)
         self._settled = Bell()
         self._idle = Bell()
-        self._early = EarlyAcks()
+        self._early = EarlyAcks(self._tell_settled)
         self._watch: LeaseWatch | None = None
         self._answers: Answers | None = None
         self._closed = False
@@ -353,7 +353,6 @@ class QueueService:
             if said.raised:
                 engine.complete(pool, consumer, FAILED, to_runs(said.raised), said.failures)
             self._early.end(consumer, to_runs([*said.returned, *said.raised, *said.released]))
-            self._tell_settled()
             return
         if said.returned:
             engine.ack(receipt, to_runs(said.returned), said.results)
