@@ -169,6 +169,8 @@ class ConsumerPool:
         if self._consumers.running:
             return
         logger.info("Starting %d consumers", self.n_consumers)
+        # What was lost before the start is no loss of this run.
+        await self.queue_pool.statuses()
         self._losses_before = self.queue_pool.queues.lost_messages
         if self._consumers.was_started:
             self._consumers.forget()

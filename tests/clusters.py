@@ -15,6 +15,8 @@ QUIET = {
     "distributed.worker.memory.monitor-interval": "1s",
     "distributed.admin.large-graph-warning-threshold": "1GB",
     "distributed.comm.timeouts.connect": "10s",
+    # SpecCluster closes a nanny whose worker is away this long after *any* earlier loss: a second restart in time.
+    "distributed.deploy.lost-worker-timeout": "1h",
 }
 
 

@@ -32,6 +32,8 @@ WATCH_SECONDS = 0.5
 HANDOVER_SECONDS = 20.0
 # How long one call waits for a queue that reads its log.
 OPEN_SECONDS = 2.0
+# A call that meets its queue lost more often than this may be what kills it.
+MOST_LOSSES = 20
 _RETRY_SECONDS = 0.2
 # A durable queue goes on with its sequences when it is re-opened, so it stays the same incarnation.
 DURABLE_INCARNATION = 1
@@ -62,6 +64,7 @@ class Queues:
         self._cluster = cluster
         self._clock = Clock()
         self._held: dict[int, Held] = {}
+        self._tried: dict[int, int] = {}
         self._attaching: dict[int, asyncio.Task[None]] = {}
         self._watch: asyncio.Task[None] | None = None
         self._closed = False
@@ -122,11 +125,12 @@ class Queues:
             index: its number.
             method: a verb of ``QueueService``.
             deadline: seconds that one call may take.
-            patience: seconds in which a lost queue may come back.
+            patience: seconds in which a lost queue may come back, each time it is lost.
 
         Raises:
-            QueueLostError: it did not come back in time.
+            QueueLostError: it did not come back in time, or was lost again and again.
         """
+        losses = 0
         give_up_at = self._clock.now() + patience
         while True:
             held = self._held.get(index)
@@ -134,9 +138,11 @@ class Queues:
                 return await self._call_held(index, held, method, *args, deadline=deadline)
             except QueueLostError:
                 left = give_up_at - self._clock.now()
-                if left <= 0 or self._closed:
+                if left <= 0 or self._closed or losses > MOST_LOSSES:
                     raise
-                await self._attach_again(index, held, left)
+                if await self._attach_again(index, held, left):
+                    losses += 1
+                    give_up_at = self._clock.now() + patience
 
     async def _call_held(
         self, index: int, held: Held | None, method: str, *args: Any, deadline: float
@@ -158,14 +164,15 @@ class Queues:
                     with contextlib.suppress(DaskQueueError):
                         await self._attach_again(index, held, HANDOVER_SECONDS)
 
-    async def _attach_again(self, index: int, failed: Held | None, seconds: float) -> None:
+    async def _attach_again(self, index: int, failed: Held | None, seconds: float) -> bool:
+        """Return whether the queue is back."""
         if self._held.get(index) is not failed:
-            return
+            return True
         task = self._attaching.get(index)
         if task is None:
             task = asyncio.get_running_loop().create_task(self._attach(index, create=False))
             self._attaching[index] = task
-            task.add_done_callback(lambda _: self._attaching.pop(index, None))
+            task.add_done_callback(lambda done: self._attached(index, done))
         done, _ = await asyncio.wait([task], timeout=seconds)
         if not done:
             raise QueueLostError(
@@ -175,6 +182,12 @@ class Queues:
             if not isinstance(error, QueueLostError):
                 raise error
             await asyncio.sleep(_RETRY_SECONDS)
+        return error is None
+
+    def _attached(self, index: int, task: asyncio.Task[None]) -> None:
+        del self._attaching[index]
+        if not task.cancelled():
+            task.exception()  # whoever waited has heard of it, and nobody else is to
 
     async def _attach(self, index: int, *, create: bool) -> None:
         """Find queue *index* where it is, or open it on one of the workers."""
@@ -183,6 +196,8 @@ class Queues:
             try:
                 ref, generation = await self._find(index)
                 if ref is None:
+                    # Dask remembers how a key ended: what fails under it once fails for ever.
+                    self._tried[index] = generation
                     self._held[index] = await self._make(index, generation, create=create)
                 else:
                     self._held[index] = self._cluster.hold(ref)
@@ -203,7 +218,8 @@ class Queues:
         if noted is not None and await self._answers(noted):
             return noted, 0
         known = self._held.get(index)
-        generations = [generation_of(ref.key) for ref in (noted, known.ref if known else None) if ref]
+        generations = [self._tried.get(index, 0)]
+        generations += [generation_of(ref.key) for ref in (noted, known.ref if known else None) if ref]
         if self.spec.dirpath is not None:
             owner = await self._owner(index)
             held = ActorRef(str(owner.get("key", "")), str(owner.get("host", "")), DURABLE_INCARNATION)
