@@ -23,6 +23,16 @@ def test_forty_thousand_durable_tasks_at_all_defaults(make, log_lines):
     assert sum(pool.get_queue_size().values()) == 0
 
 
+def test_a_million_distinct_durable_tasks_at_all_defaults(make):
+    pool = make.queues(2, durable=True)
+    consumers = make.consumers(pool, 2)
+    pool.map(same, range(1_000_000))
+    consumers.join(timeout=100)
+    results = consumers.results().values()
+    assert sum(map(len, results)) == 1_000_000
+    assert sum(value for found in results for value in found.values()) == sum(range(1_000_000))
+
+
 @pytest.mark.parametrize("n_consumers", [1, 5])
 def test_every_distinct_call_comes_back(make, durable, n_consumers):
     pool = make.queues(2, durable)
