@@ -6,7 +6,7 @@ import asyncio
 import itertools
 import logging
 import weakref
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
@@ -253,7 +253,7 @@ class ConsumerPool:
                 kept = [(i, value) for i, value in zip(ids, values, strict=True) if type(value) is not Broken]
                 found[name].update(kept)
             else:
-                found[name].update(zip(ids, values, strict=True))
+                deque(map(found[name].__setitem__, ids, values), maxlen=0)
         return found
 
     async def _describe(self) -> str:

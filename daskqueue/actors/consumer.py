@@ -13,6 +13,7 @@ from distributed import get_worker
 from daskqueue.actors.caller import Caller
 from daskqueue.actors.directory import ActorRef, Directory
 from daskqueue.actors.door import Door, worker_loop
+from daskqueue.actors.interpreter import SwitchInterval
 from daskqueue.actors.pace import STALLED_SECONDS, Pace
 from daskqueue.actors.report import settlements_of
 from daskqueue.actors.runner import Runner, Work
@@ -132,6 +133,7 @@ class ConsumerService:
             await self._idle(seconds)
         self._runner.stop()
         finished = await self._runner.wait_stopped(seconds)
+        SwitchInterval.restore()
         for task in self._tasks:
             task.cancel()
         await asyncio.wait(self._tasks)
@@ -155,6 +157,7 @@ class ConsumerService:
         await asyncio.to_thread(self._handler.setup)
         self._runner = Runner(self._handler, self._spec.threads, self._loop, self._progressed)
         self._runner.start()
+        SwitchInterval.shorten()
         self._tasks = [self._loop.create_task(self._run()), self._loop.create_task(self._renew())]
 
     def _progressed(self) -> None:
@@ -182,19 +185,26 @@ class ConsumerService:
 
     async def _rest(self) -> None:
         """Wait until a slice ends, a queue has work, or it is time to ack what is finished."""
+        seconds = None
+        if self._works:
+            seconds = max(min(work.cut_at for work in self._works) + ACK_SECONDS - self._clock.now(), 0.0)
         try:
-            async with asyncio.timeout(ACK_SECONDS if self._works else None):
+            async with asyncio.timeout(seconds):
                 await self._wake.wait()
         except TimeoutError:
             pass
         self._wake.clear()
 
-    def _collect(self) -> None:
+    def _collect(self, *, at_once: bool = False) -> None:
+        now = self._clock.now()
         for work in self._works:
+            if not at_once and self._pace.quick and not work.ended and now < work.cut_at + ACK_SECONDS:
+                continue
+            work.cut_at = now
             outbox = self._sources[work.source].outbox
             for part in work.cuts():
                 outbox.extend(settlements_of(part, late=self._spec.early_ack))
-                self._ended_at = self._clock.now()
+                self._ended_at = now
             self._pace.learn(work)
         others_may_help = self._held > self._spec.threads and not self._spec.early_ack
         if others_may_help and self._clock.now() - self._ended_at > STALLED_SECONDS:
@@ -259,6 +269,7 @@ class ConsumerService:
             self._ended_at = self._clock.now()
         for first, count, data in slices:
             work = Work(position, (lease, epoch), source.base_id, first, count, data)
+            work.cut_at = self._clock.now()
             self._received += count
             self._works.append(work)
             self._runner.feed(work)
@@ -276,7 +287,7 @@ class ConsumerService:
                         source.look_for_it()
 
     async def _say_good_bye(self) -> None:
-        self._collect()
+        self._collect(at_once=True)
         for work in self._works:
             # What has been acked of it stays so; what still runs, or never did, is for others.
             whole = (work.first, work.first + work.count)

@@ -54,6 +54,7 @@ class Work:
     __slots__ = (
         "base_id",
         "count",
+        "cut_at",
         "data",
         "finished",
         "first",
@@ -79,12 +80,19 @@ class Work:
         self.finished: SimpleQueue[int] | None = None
         self.taken = 0
         self.withdrawn = 0
+        self.cut_at = 0.0
         self.watch: Stopwatch | None = None
 
     @property
     def unfinished(self) -> int:
         """How many messages are still to come to an end here."""
         return self.count - self.taken - self.withdrawn
+
+    @property
+    def ended(self) -> bool:
+        """Whether every message that was not given back has come to an end, taken or not."""
+        done = self.taken + self.finished.qsize() if self.finished is not None else len(self.outcomes)
+        return done + self.withdrawn >= self.count
 
     def cuts(self) -> Iterator[Cut]:
         """Take what finished since the last time."""

@@ -19,7 +19,8 @@ from daskqueue.message import Run
 if TYPE_CHECKING:
     from daskqueue.core.runs import Runs
 
-_pack: Callable[[Any], bytes] = msgpack.packb
+# packb makes a packer, with 256 KiB of memory, for every call.
+_pack: Callable[[Any], bytes] = msgpack.Packer().pack
 _unpack: Callable[..., Any] = msgpack.loads
 
 

@@ -33,6 +33,9 @@ class Page(NamedTuple):
     after: tuple[int, int] | None
 
 
+Old = tuple[Outcome, Stretch]
+
+
 class OutcomeStore:
     """Appends outcomes and finds them again by sequence.
 
@@ -48,6 +51,8 @@ class OutcomeStore:
         self._unscanned = [segment.number for segment in log.segments]
         self._sealed_at: deque[tuple[int, float]] = deque()
         self._oldest = 0
+        # Where the first outcome of a consumer pool lies: what is before it need not be read for its results.
+        self._began: dict[str, Position] = {}
 
     def start(self, now: float) -> None:
         """Begin this opening's segment."""
@@ -57,31 +62,36 @@ class OutcomeStore:
     def append(self, outcome: Outcome) -> None:
         """Write an outcome to the page cache; the next sync of the queue covers it."""
         (stretch,) = self.log.append([outcome_frame(outcome)])
-        self._enter(outcome.runs, stretch)
+        self._enter(outcome, stretch)
 
     @property
     def scanned(self) -> bool:
         """Whether :meth:`find` knows what earlier openings left."""
         return not self._unscanned
 
-    def read_old(self) -> list[tuple[tuple[Run, ...], Stretch]]:
+    def read_old(self) -> list[Old]:
         """Return what earlier openings left, for :meth:`admit_old`; blocking, safe in any thread."""
-        found: list[tuple[tuple[Run, ...], Stretch]] = []
+        found: list[Old] = []
         for number in list(self._unscanned):
             # A segment may be retired meanwhile: what was in it is then no longer kept.
             with contextlib.suppress(StorageError):
-                frames = self.log.scan(number)
-                found.extend((read_outcome(f).runs, stretch) for f, stretch in frames if f.kind == OUTCOME)
+                frames = (
+                    (frame, stretch) for frame, stretch in self.log.scan(number) if frame.kind == OUTCOME
+                )
+                found.extend((read_outcome(frame)._replace(blob=b""), stretch) for frame, stretch in frames)
         return found
 
-    def admit_old(self, old: list[tuple[tuple[Run, ...], Stretch]]) -> None:
+    def admit_old(self, old: list[Old]) -> None:
         """Enter what :meth:`read_old` returned, under what was written since."""
         if self.scanned:
             return
         newer = self._index.dump()
-        for runs, stretch in old:
+        began = self._began
+        self._began = {}
+        for outcome, stretch in old:
             if stretch.segment >= self._oldest:
-                self._enter(runs, stretch)
+                self._enter(outcome, stretch)
+        self._began = began | self._began
         for first, last, *stretch_fields in newer:
             self._index.add(first, last, Stretch(*stretch_fields))
         self._unscanned.clear()
@@ -110,7 +120,7 @@ class OutcomeStore:
         """
         found: list[tuple[Outcome, Stretch]] = []
         size = 0
-        for frame, stretch in self.log.replay(Position(*after) if after else None):
+        for frame, stretch in self.log.replay(Position(*after) if after else self._began.get(pool)):
             if frame.kind == OUTCOME:
                 outcome = read_outcome(frame)
                 if outcome.pool == pool and outcome.state == RETURNED:
@@ -147,12 +157,15 @@ class OutcomeStore:
             numbers.append(number)
         if numbers:
             self._oldest = numbers[-1] + 1
+            oldest = Position(self._oldest, 0)
+            self._began = {pool: max(at, oldest) for pool, at in self._began.items()}
             self._unscanned = [number for number in self._unscanned if number not in numbers]
             self._index = Positions.load([row for row in self._index.dump() if row[2] >= self._oldest])
         return numbers
 
-    def _enter(self, runs: tuple[Run, ...], stretch: Stretch) -> None:
-        for run in runs:
+    def _enter(self, outcome: Outcome, stretch: Stretch) -> None:
+        self._began.setdefault(outcome.pool, Position(stretch.segment, stretch.offset))
+        for run in outcome.runs:
             self._index.add(run.first, run.last, stretch)
 
     def _current(self, outcome: Outcome, stretch: Stretch) -> Iterator[Outcome]:

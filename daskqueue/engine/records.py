@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import struct
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import msgpack
 
@@ -13,6 +14,8 @@ from daskqueue.message import Run
 from daskqueue.storage.frame import Buffer, Frame
 from daskqueue.storage.log import Position
 
+# packb makes a packer, with 256 KiB of memory, for every call.
+_pack: Callable[[Any], bytes] = msgpack.Packer().pack
 _LENGTH = struct.Struct("<I")
 _WITNESS = struct.Struct("<QQQQ")
 _POSITION = struct.Struct("<QQ")
@@ -85,7 +88,7 @@ def read_witness(attachment: memoryview) -> Witness | None:
 
 def outcome_frame(outcome: Outcome) -> tuple[int, list[Buffer]]:
     """Return the frame of an outcome for the results' log."""
-    head = msgpack.packb([outcome.state, outcome.pool, outcome.consumer, outcome.runs, outcome.reason])
+    head = _pack([outcome.state, outcome.pool, outcome.consumer, outcome.runs, outcome.reason])
     return OUTCOME, [_LENGTH.pack(len(head)), head, outcome.blob]
 
 

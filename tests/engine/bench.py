@@ -57,7 +57,9 @@ class Bench:
     def __init__(self, fs=None, folder=None, **settings):
         self.fs = fs if fs is not None else MemoryFileSystem()
         self.folder = folder if folder is not None else Path("/queues/test-queue-0")
-        self.settings = QueueSettings(**{"backoff_seconds": 1.0, "lease_seconds": 10.0, "grace_seconds": 5.0, **settings})
+        self.settings = QueueSettings(
+            **{"backoff_seconds": 1.0, "lease_seconds": 10.0, "grace_seconds": 5.0, **settings}
+        )
         self.clock = HandClock()
         self.loop = asyncio.new_event_loop()
         self.engine = None
@@ -71,7 +73,9 @@ class Bench:
     def open(self, *, create=True):
         self._thread = ThreadPoolExecutor(1)
         try:
-            files = Files.open(self.fs, self.folder, {"pid": 1, "epoch": None}, self.settings, self.clock, create=create)
+            files = Files.open(
+                self.fs, self.folder, {"pid": 1, "epoch": None}, self.settings, self.clock, create=create
+            )
         except BaseException:
             self._thread.shutdown()
             raise
@@ -142,7 +146,9 @@ class Bench:
     def ack(self, hand, sequences=None, results=None):
         """Ack all or some of a hand; each result is ``("done", value)`` unless it is given."""
         sequences = sorted(hand.values) if sequences is None else sequences
-        results = [("done", hand.values.get(sequence)) for sequence in sequences] if results is None else results
+        results = (
+            [("done", hand.values.get(sequence)) for sequence in sequences] if results is None else results
+        )
         blob, _ = encode_results(results)
         return self._soon(self.engine.ack, hand.receipt, [Run(s, s + 1) for s in sequences], blob)
 
@@ -152,7 +158,9 @@ class Bench:
         for sequence in sequences:
             blob = encode_failure(ValueError(f"no {sequence}"))
             self._soon(
-                lambda s=sequence, b=blob: self.engine.nack(hand.receipt, [Run(s, s + 1)], b, reason, final=final)
+                lambda s=sequence, b=blob: self.engine.nack(
+                    hand.receipt, [Run(s, s + 1)], b, reason, final=final
+                )
             )
 
     def release(self, hand, sequences):

@@ -8,6 +8,7 @@ from daskqueue.batch import encode_items
 from daskqueue.core.tally import Receipt
 from daskqueue.errors import BatchError, FolderError, FolderInUseError, QueueFullError
 from daskqueue.message import Run
+from daskqueue.results import encode_failure, encode_results
 
 from .bench import ALICE, BOB, Bench
 
@@ -72,10 +73,10 @@ def test_what_was_acked_early_is_completed_later(bench):
     bench.put("a", "b")
     hand = bench.lease()
     bench._soon(bench.engine.ack, hand.receipt, [Run(0, 2)], None)
-    from daskqueue.results import encode_failure, encode_results  # noqa: PLC0415
-
     bench._soon(bench.engine.complete, "pool", "carol", "returned", [Run(0, 1)], encode_results(["late"])[0])
-    bench._soon(bench.engine.complete, "pool", "carol", "failed", [Run(1, 2)], encode_failure(ValueError("late no")))
+    bench._soon(
+        bench.engine.complete, "pool", "carol", "failed", [Run(1, 2)], encode_failure(ValueError("late no"))
+    )
     assert bench.outcome(0) == ("returned", "late")
     assert bench.outcome(1) == ("failed", "late no")
     assert bench.results() == {0: "late"}
@@ -128,7 +129,8 @@ def test_messages_with_different_attempts_in_one_lease_keep_their_own(bench):
     hand = bench.lease()
     assert hand.values == {0: "old", 1: "new"}
     bench.nack(hand)
-    bench.clock.moment += 0.99  # the new one has waited at most its first pause, the old one waits for its second
+    # The new one has waited for most of its first pause, the old one waits for its second.
+    bench.clock.moment += 0.99
     bench.expire()
     assert bench.state(0) == "delayed"
     bench.clock.moment += 1.01

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from daskqueue.batch import encode_items
 from daskqueue.errors import FolderError, StorageError
+from daskqueue.message import Run
 from daskqueue.storage.fs import LocalFileSystem
+
+from .bench import ALICE, Bench
 
 
 @pytest.fixture
@@ -86,8 +90,6 @@ def test_zeros_at_the_end_are_a_torn_tail(disk):
 def test_a_log_of_another_queue_is_refused(disk, make_bench, tmp_path):
     disk.put("a")
     disk.close()
-    from .bench import Bench  # noqa: PLC0415
-
     other = Bench(LocalFileSystem(), tmp_path / "other").open()
     other.put("b")
     other.close()
@@ -124,10 +126,6 @@ def _spring():
 
 
 def test_the_engine_unpickles_nothing(disk):
-    from .bench import ALICE  # noqa: PLC0415
-    from daskqueue.batch import encode_items  # noqa: PLC0415
-    from daskqueue.message import Run  # noqa: PLC0415
-
     data = encode_items([Trap()])
     disk.run(disk.engine.put(ALICE, [(1, data)]))
     leased = disk.run(disk.engine.lease("carol", "pool", 1, 10, 1 << 20))

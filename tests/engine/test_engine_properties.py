@@ -1,4 +1,4 @@
-"""Whatever is done in whatever order, with kills in between: each message keeps its value, its state and its outcome."""
+"""Whatever is done, with kills in between: each message keeps its value, its state and its outcome."""
 
 from __future__ import annotations
 
@@ -41,7 +41,11 @@ class EngineMachine(RuleBasedStateMachine):
 
     # What producers and owners do
 
-    @rule(count=st.integers(1, 12), retries=st.integers(0, 2), delay=st.sampled_from([0.0, 0.0, 0.0, 3.0, 1000.0]))
+    @rule(
+        count=st.integers(1, 12),
+        retries=st.integers(0, 2),
+        delay=st.sampled_from([0.0, 0.0, 0.0, 3.0, 1000.0]),
+    )
     def put(self, count, retries, delay):
         values = [value_of(self.count + step) for step in range(count)]
         assert self.bench.put(*values, retries=retries, delay=delay) == self.count

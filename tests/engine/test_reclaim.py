@@ -9,6 +9,7 @@ from core.stage import comparable
 
 from daskqueue.engine import outcomes
 from daskqueue.message import Run
+from daskqueue.storage.fs import LocalFileSystem
 from daskqueue.storage.memory import MemoryFileSystem
 
 SEGMENT = 4096
@@ -175,8 +176,6 @@ def test_dead_letters_that_died_in_another_segment_are_moved_with_their_failures
 
 def test_a_damaged_frame_among_survivors_shifts_no_message(make_bench):
     """What is moved are the messages that can be read, each under its own number."""
-    from daskqueue.storage.fs import LocalFileSystem  # noqa: PLC0415
-
     bench = make_bench(LocalFileSystem(), segment_bytes=SEGMENT)
     for number in range(5):
         bench.put(f"survivor {number}", delay=1e6)
@@ -206,7 +205,6 @@ def test_disk_is_bounded_though_the_oldest_segment_is_full_of_survivors(small):
         pass_through(small, 60)
         sizes.append(sum(segment.length for segment in small.engine._files.log.segments))
     assert sizes[-1] < 3 * backlog + 8 * SEGMENT, f"{backlog} bytes of backlog, {sizes} on the disk"
-
 
 
 def test_producers_are_remembered_across_dropped_segments(small):
@@ -360,14 +358,11 @@ def test_an_index_that_cannot_be_used_is_done_without(make_bench, damage):
     bench.fs.close(handle)
     if damage != "temporary":
         bench.fs.remove(index)
-    if damage in {"empty", "flipped", "foreign"}:
-        data[len(data) // 2] ^= damage == "flipped"
-        handle = bench.fs.create(index)
-        bench.fs.write(handle, [b"" if damage == "empty" else bytes(data) if damage == "flipped" else b"PNG" + data])
-        bench.fs.close(handle)
-    if damage == "temporary":
-        handle = bench.fs.create(index.with_name(index.name + ".tmp"))
-        bench.fs.write(handle, [b"half"])
+    flipped = bytes([*data[:-1], data[-1] ^ 1])
+    content = {"empty": b"", "flipped": flipped, "foreign": b"PNG" + data, "temporary": b"half"}.get(damage)
+    if content is not None:
+        handle = bench.fs.create(index.with_name(index.name + ".tmp") if damage == "temporary" else index)
+        bench.fs.write(handle, [content])
         bench.fs.close(handle)
     bench.open(create=False)
     assert bench.drain() == {total: "alive"}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from daskqueue import ConsumerPool, Durability, GeneralConsumer, QueuePool
@@ -64,7 +66,9 @@ def test_a_folder_for_a_transient_pool_is_a_mistake(client, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "spelling", [Durability.DURABLE, "durable", "DURABLE", Durability.TRANSIENT, "transient", "TRANSIENT"], ids=str
+    "spelling",
+    [Durability.DURABLE, "durable", "DURABLE", Durability.TRANSIENT, "transient", "TRANSIENT"],
+    ids=str,
 )
 def test_durability_is_taken_in_all_spellings(make, tmp_path, spelling):
     durable = Durability.parse(spelling) is Durability.DURABLE
@@ -107,18 +111,26 @@ BAD_SUBMITS = {
     "no function": (lambda pool: pool.submit(3), TypeError, "3"),
     "no function in a batch": (lambda pool: pool.batch_submit([(double, 1), (3,)]), TypeError, "call 1"),
     "an empty call": (lambda pool: pool.batch_submit([()]), TypeError, "empty"),
-    "an empty batch size": (lambda pool: pool.batch_submit([(double, 1)], batch_size=0), ValueError, "batch_size is 0"),
+    "an empty batch size": (
+        lambda pool: pool.batch_submit([(double, 1)], batch_size=0),
+        ValueError,
+        "batch_size is 0",
+    ),
     "no iterable": (lambda pool: pool.batch_submit(3), TypeError, "iterable"),
     "a function for calls": (lambda pool: pool.batch_submit(double), TypeError, "iterable"),
     "unknown option of a batch": (lambda pool: pool.batch_submit([(double, 1)], size=3), TypeError, "size"),
     "nothing to map over": (lambda pool: pool.map(double), TypeError, "iterable"),
-    "an argument that cannot be pickled": (lambda pool: pool.submit(double, (x for x in ())), BatchError, "pickle"),
+    "an argument that cannot be pickled": (
+        lambda pool: pool.submit(double, (x for x in ())),
+        BatchError,
+        "pickle",
+    ),
     "one of many that cannot": (
         lambda pool: pool.batch_submit([(double, 1), (double, (x for x in ()))]),
         BatchError,
         "call 1 cannot be pickled",
     ),
-    "an item that cannot": (lambda pool: pool.put((x for x in ())), BatchError, "pickle"),
+    "an item that cannot": (lambda pool: pool.put(x for x in ()), BatchError, "pickle"),
     "negative retries": (lambda pool: pool.options(retries=-1), ValueError, "retries is -1"),
     "half a retry": (lambda pool: pool.options(retries=0.5), TypeError, "retries is 0.5"),
     "a delay of words": (lambda pool: pool.options(delay="soon"), ValueError, "delay is 'soon'"),
@@ -158,6 +170,4 @@ def test_a_join_timeout_that_is_no_number_is_refused(make):
 
 
 def _literally(words):
-    import re  # noqa: PLC0415
-
     return re.escape(words)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import logging
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -14,6 +15,7 @@ from clusters import Cluster
 from distributed import Client, LocalCluster
 
 from daskqueue import ConsumerPool, QueuePool
+from daskqueue.actors.caller import Caller
 from daskqueue.errors import QueueFullError
 
 from .conftest import values_of
@@ -71,7 +73,7 @@ def test_the_default_client_is_taken_when_none_is_given(cluster, name):
 
 
 def test_without_any_client_it_says_so(name):
-    with pytest.raises(ValueError, match="[Cc]lient"):
+    with pytest.raises(ValueError, match=r"[Cc]lient"):
         QueuePool(name=name)
 
 
@@ -151,8 +153,6 @@ def _until(holds, seconds=10):
 
 def count_calls():
     """Begin to count the calls that this process makes of actors."""
-    from daskqueue.actors.caller import Caller  # noqa: PLC0415
-
     call = Caller.call
     Caller.counted = {}
 
@@ -165,8 +165,6 @@ def count_calls():
 
 
 def stop_counting():
-    from daskqueue.actors.caller import Caller  # noqa: PLC0415
-
     Caller.call = Caller.uncounted
     return sum(Caller.counted.values())
 
@@ -245,8 +243,8 @@ def test_log_lines_look_as_in_the_notebook_where_nobody_listens(tmp_path):
         "show_notices(); show_notices()\n"
         "logging.getLogger('daskqueue.pool').info('Created %d queues in Cluster and one QueueManager.', 2)\n"
     )
-    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=True, timeout=60)
-    import re  # noqa: PLC0415
-
+    done = subprocess.run(
+        [sys.executable, str(script)], capture_output=True, text=True, check=True, timeout=60
+    )
     line = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3},\d{1,3} INFO: Created 2 queues in Cluster and one QueueManager\.\n"
     assert re.fullmatch(line, done.stderr), done.stderr

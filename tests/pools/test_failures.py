@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import sys
 import time
 
@@ -112,7 +113,9 @@ def test_an_exception_that_cannot_be_carried_is_told_in_its_words(make, task):
 
 
 @pytest.mark.parametrize(
-    "error", [KeyboardInterrupt("no"), SystemExit(3), asyncio.CancelledError("no"), GeneratorExit("no")], ids=repr
+    "error",
+    [KeyboardInterrupt("no"), SystemExit(3), asyncio.CancelledError("no"), GeneratorExit("no")],
+    ids=repr,
 )
 def test_a_task_that_raises_what_ends_programs_fails_alone(make, error):
     pool = make.queues()
@@ -246,7 +249,7 @@ def test_the_pause_before_a_retry_doubles(make, tmp_path):
     job = pool.submit(note_and_fail, tmp_path / "tries", 3)
     assert job.result(timeout=30) == 4
     moments = [float(line) for line in (tmp_path / "tries").read_text().splitlines()]
-    pauses = [later - earlier for earlier, later in zip(moments, moments[1:], strict=False)]
+    pauses = [later - earlier for earlier, later in itertools.pairwise(moments)]
     # Jitter takes at most half of a pause away.
     assert all(pause >= 0.2 * 2**index / 2 for index, pause in enumerate(pauses)), pauses
     consumers.cancel()

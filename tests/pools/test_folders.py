@@ -22,7 +22,9 @@ def double(number):
 
 def everything_below(folder):
     """Return all files with what is in them."""
-    return {path.relative_to(folder): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+    return {
+        path.relative_to(folder): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()
+    }
 
 
 def mode_of(path):

@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import gc
 import pickle
+import sys
 import threading
 
 import pytest
+from clusters import kill, pids
+from distributed import WorkerPlugin
 
 from daskqueue import ConsumerBaseClass
 from daskqueue.errors import DaskQueueError
@@ -33,7 +36,7 @@ def test_a_handle_of_a_job_equals_its_copies(make, cluster):
         copy = pickle.loads(pickle.dumps(job))
         assert copy == job
         assert hash(copy) == hash(job)
-        assert job in {copy}
+        assert len({job, copy}) == 1
         del copy
     assert pool.options(retries=1).submit(double, 2) != job
 
@@ -54,7 +57,9 @@ def test_a_pool_is_shared_by_many_tasks_and_leaves_nothing_behind(make):
     consumers = make.consumers(pool, 2)
     use_up = pool.map(_submit_one, [pool] * 50, range(50), batch_size=10)
     consumers.join(timeout=60)
-    assert sorted(values_of(consumers.results())) == sorted([*range(50), *(2 * number for number in range(50))])
+    assert sorted(values_of(consumers.results())) == sorted(
+        [*range(50), *(2 * number for number in range(50))]
+    )
     del use_up
     gc.collect()
     counts = make.client.run(_tasks_on_the_loop)
@@ -72,7 +77,9 @@ async def _tasks_on_the_loop():
     return len(asyncio.all_tasks())
 
 
-def test_an_old_job_is_never_mistaken_for_a_new_one_by_a_handle_that_comes_later(make_fragile, fragile_cluster):
+def test_an_old_job_is_never_mistaken_for_a_new_one_by_a_handle_that_comes_later(
+    make_fragile, fragile_cluster
+):
     """The handle that knew the old life is gone; nobody is left who remembers how many there were."""
     make = make_fragile
     pool = make.queues()
@@ -114,18 +121,10 @@ MARKER = "/nonexistent"
 
 
 def _set_marker(path):
-    import sys  # noqa: PLC0415
-
-    from pools import test_handles  # noqa: PLC0415
-
-    test_handles.MARKER = path
-    assert sys.modules[ReadyAtTheSecondTry.__module__].MARKER == path
+    sys.modules[ReadyAtTheSecondTry.__module__].MARKER = path
 
 
 def test_a_replacement_whose_setup_fails_is_tried_again(make_fragile, tmp_path):
-    from clusters import kill, pids  # noqa: PLC0415
-    from distributed import WorkerPlugin  # noqa: PLC0415
-
     marker = str(tmp_path / "marker")
 
     class Marks(WorkerPlugin):

@@ -147,9 +147,19 @@ def test_calls_of_every_shape(make):
     pool = make.queues()
     consumers = make.consumers(pool)
     jobs = pool.batch_submit(
-        (call for call in [(keyword, 2), daskqueue.call(keyword, 2, factor=3), functools.partial(keyword, 2, power=3), (len, "abc")]),
+        (
+            call
+            for call in [
+                (keyword, 2),
+                daskqueue.call(keyword, 2, factor=3),
+                functools.partial(keyword, 2, power=3),
+                (len, "abc"),
+            ]
+        ),
     )
-    more = pool.batch_submit([(keyword, 2), daskqueue.call(keyword, 2, power=1)], kwargs={"factor": 5, "power": 2})
+    more = pool.batch_submit(
+        [(keyword, 2), daskqueue.call(keyword, 2, power=1)], kwargs={"factor": 5, "power": 2}
+    )
     mapped = pool.map(keyword, range(3), factor=7)
     zipped = pool.map(pow, [2, 3], [4, 5])
     single = pool.submit(keyword, 2, factor=4)
@@ -189,7 +199,13 @@ def test_coroutine_functions_are_awaited(make, durable, threads):
     pool = make.queues(1, durable)
     consumers = make.consumers(pool, max_concurrency=threads)
     jobs = pool.batch_submit(
-        [(double_later, 1), (keyword, 5), (functools.partial(double_later, 2),), (fail_later,), (double_later, 3)]
+        [
+            (double_later, 1),
+            (keyword, 5),
+            (functools.partial(double_later, 2),),
+            (fail_later,),
+            (double_later, 3),
+        ]
     )
     consumers.join(timeout=30)
     assert [jobs[index].result(timeout=10) for index in (0, 1, 2, 4)] == [2, 5, 4, 6]
@@ -201,7 +217,9 @@ def test_coroutine_functions_are_awaited(make, durable, threads):
 def test_whatever_returns_a_coroutine_is_awaited(make):
     pool = make.queues()
     consumers = make.consumers(pool)
-    jobs = pool.batch_submit([(AsyncCallable(), 1), (sync_wrapper_of_coroutine, 2), (lambda: double_later(3),)])
+    jobs = pool.batch_submit(
+        [(AsyncCallable(), 1), (sync_wrapper_of_coroutine, 2), (lambda: double_later(3),)]
+    )
     consumers.join(timeout=30)
     assert [job.result(timeout=10) for job in jobs] == [3, 4, 6]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import time
@@ -36,8 +37,6 @@ def test_a_task_longer_than_its_lease_runs_once(make, gate):
 
 def hold_the_interpreter(seconds):
     """Keep every other Python thread of this process waiting, as a C extension does."""
-    import ctypes  # noqa: PLC0415
-
     return ctypes.PyDLL(None).usleep(int(seconds * 1_000_000))
 
 

@@ -21,7 +21,8 @@ def process_item():
 def test_the_notebooks_first_half(client, name, log_lines):
     queue_pool = QueuePool(client, n_queues=2, name=name)
     assert log_lines() == ["Created 2 queues in Cluster and one QueueManager."]
-    empty = rf"QueuePool : 2 queue\(s\)\n\tTransientQueue-{UUID}: 0 pending items\n\tTransientQueue-{UUID}: 0 pending items"
+    line = rf"\n\tTransientQueue-{UUID}: 0 pending items"
+    empty = rf"QueuePool : 2 queue\(s\){line}{line}"
     assert re.fullmatch(empty, repr(queue_pool))
     consumer_pool = ConsumerPool(client, queue_pool, n_consumers=2)
     assert repr(consumer_pool) == (
@@ -65,8 +66,12 @@ def test_five_and_more_are_summed_up(make):
 
 def test_four_are_listed(make):
     queue_pool = make.queues(4, durable=True)
-    assert re.fullmatch(rf"QueuePool : 4 queue\(s\)(\n\tDurableQueue-{UUID}: 0 pending items){{4}}", repr(queue_pool))
-    assert repr(make.consumers(queue_pool, 4, start=False)).startswith("Consumers : 4 Consumers(s)\n\tGeneralConsumer-0:")
+    assert re.fullmatch(
+        rf"QueuePool : 4 queue\(s\)(\n\tDurableQueue-{UUID}: 0 pending items){{4}}", repr(queue_pool)
+    )
+    assert repr(make.consumers(queue_pool, 4, start=False)).startswith(
+        "Consumers : 4 Consumers(s)\n\tGeneralConsumer-0:"
+    )
 
 
 def test_progress_shows_queues_and_consumers(make, log_lines, monkeypatch, gate):
@@ -80,7 +85,10 @@ def test_progress_shows_queues_and_consumers(make, log_lines, monkeypatch, gate)
     gate.let()
     consumer_pool.join(timeout=30, progress=True)
     lines = log_lines()
-    assert any(re.fullmatch(rf"QueuePool : 1 queue\(s\)\n\tTransientQueue-{UUID}: 1 pending items", line) for line in lines)
+    assert any(
+        re.fullmatch(rf"QueuePool : 1 queue\(s\)\n\tTransientQueue-{UUID}: 1 pending items", line)
+        for line in lines
+    )
     assert "Consumers : 1 Consumers(s)\n\tGeneralConsumer-0: 1 received, 1 pending tasks" in lines
 
 

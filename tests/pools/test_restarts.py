@@ -9,7 +9,7 @@ import re
 import pytest
 from clusters import Cluster
 
-from daskqueue import ConsumerPool, QueuePool
+from daskqueue import ConsumerPool, Job, QueuePool
 from daskqueue.errors import DaskQueueError, MessagesLostError
 
 from .conftest import values_of
@@ -60,7 +60,9 @@ def test_a_new_pool_on_the_same_folder_goes_on_after_a_restart(make_fragile, nam
     jobs = pool.map(double, range(1000), batch_size=100)
     make.client.restart()
     again = make.queues(2, durable=True)
-    assert re.fullmatch(r"QueuePool : 2 queue\(s\)(\n\tDurableQueue-[0-9a-f-]{36}: 500 pending items){2}", repr(again))
+    assert re.fullmatch(
+        r"QueuePool : 2 queue\(s\)(\n\tDurableQueue-[0-9a-f-]{36}: 500 pending items){2}", repr(again)
+    )
     # The old handle meets the same queues, not two of its own.
     assert repr(pool) == repr(again)
     pool.submit(double, 1000)
@@ -178,8 +180,6 @@ def test_results_and_dead_letters_survive_a_restart_of_every_process(name, tmp_p
         ids = [job.id for job in (good, bad, dropped, waiting)]
         del pool, consumers, good, bad, dropped, waiting
     with Cluster(n_workers=1) as cluster, cluster.connect() as client:
-        from daskqueue import Job  # noqa: PLC0415
-
         pool = QueuePool(client, durability="durable", dirpath=tmp_path / "queues", name=name)
         jobs = [Job(pool, number) for number in ids]
         assert [job.status for job in jobs] == ["finished", "error", "cancelled", "pending"]

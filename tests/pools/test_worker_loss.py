@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import functools
 import os
 from collections import Counter
 
@@ -22,7 +24,7 @@ def note(path, number):
 
 
 def note_and_wait_once(path, gate, number):
-    """Write it down; number 300 and its like wait for the test the first time they run."""
+    """Write it down; number 299 and its like wait for the test the first time they run."""
     note(path, number)
     marker = f"{path}.{number}"
     if number % 300 == 299 and not os.path.exists(marker):
@@ -30,6 +32,12 @@ def note_and_wait_once(path, gate, number):
             pass
         gate.wait()
     return number
+
+
+def submit_a_thousand(pool, folder, gate):
+    """Submit tasks that write themselves down; some of them stop for the test."""
+    task = functools.partial(note_and_wait_once, str(folder / "runs"), gate)
+    return pool.map(task, range(1000), batch_size=100)
 
 
 def runs_in(path):
@@ -42,7 +50,7 @@ def test_a_killed_consumer_loses_nothing_and_repeats_only_what_was_in_flight(mak
     consumers = make.consumers(pool, 2, batch_size=50)
     away = worker_of_consumer(consumers, 1)
     assert away != worker_of_queue(pool)
-    jobs = pool.map(lambda n, f=note_and_wait_once, p=str(tmp_path / "runs"), g=gate: f(p, g, n), range(1000), batch_size=100)
+    jobs = submit_a_thousand(pool, tmp_path, gate)
     gate.expect(2)  # both consumers are in the middle of something
     kill(pids(make.client)[away])
     gate.let(10)
@@ -61,7 +69,7 @@ def test_a_killed_queue_is_opened_on_another_worker_and_loses_nothing(make_fragi
     make = make_fragile
     pool = make.queues(1, durable=True)
     consumers = make.consumers(pool, 2, batch_size=50)
-    jobs = pool.map(lambda n, f=note_and_wait_once, p=str(tmp_path / "runs"), g=gate: f(p, g, n), range(1000), batch_size=100)
+    jobs = submit_a_thousand(pool, tmp_path, gate)
     gate.expect(2)
     home = worker_of_queue(pool)
     kill(pids(make.client)[home])
@@ -77,7 +85,7 @@ def test_all_workers_killed_at_once_lose_nothing(make_fragile, tmp_path, gate):
     make = make_fragile
     pool = make.queues(2, durable=True)
     consumers = make.consumers(pool, 3, batch_size=50)
-    pool.map(lambda n, f=note_and_wait_once, p=str(tmp_path / "runs"), g=gate: f(p, g, n), range(1000), batch_size=100)
+    submit_a_thousand(pool, tmp_path, gate)
     gate.expect(2)
     for pid in pids(make.client).values():
         kill(pid)
@@ -121,8 +129,7 @@ def test_who_waits_for_a_job_of_a_durable_queue_does_not_notice_its_loss(make_fr
     make = make_fragile
     pool = make.queues(1, durable=True)
     job = pool.submit(gate.wait, "done")
-    waiting = make.client.loop.asyncio_loop
-    future = _in_background(waiting, job._result(60))
+    future = _in_background(make.client.loop.asyncio_loop, job._result(60))
     kill(pids(make.client)[worker_of_queue(pool)])
     gate.let()
     consumers = make.consumers(pool)
@@ -165,17 +172,19 @@ def test_results_survive_the_consumer_that_made_them(make_fragile, gate):
     assert sorted(values_of(consumers.results())) == ["early", "late"]
 
 
-def die_unless(path, gate):
-    """Kill this process, as often as it is run."""
+def kill_its_process(gate):
+    """Poison, as often as it is run."""
     gate.arrive()
     os.kill(os.getpid(), 9)
 
 
-def test_a_message_that_kills_its_process_becomes_a_dead_letter_and_the_others_finish(make_fragile, tmp_path, gate):
+def test_a_message_that_kills_its_process_becomes_a_dead_letter_and_the_others_finish(
+    make_fragile, tmp_path, gate
+):
     make = make_fragile
     pool = make.queues(1, durable=True)
     jobs = pool.batch_submit([(note, str(tmp_path / "runs"), number) for number in range(50)])
-    poison = pool.submit(die_unless, None, gate)
+    poison = pool.submit(kill_its_process, gate)
     consumers = make.consumers(pool, 2)
     consumers.join(timeout=100)
     assert set(runs_in(tmp_path / "runs")) == set(range(50))
@@ -185,6 +194,4 @@ def test_a_message_that_kills_its_process_becomes_a_dead_letter_and_the_others_f
 
 
 def _in_background(loop, coroutine):
-    import asyncio  # noqa: PLC0415
-
     return asyncio.run_coroutine_threadsafe(coroutine, loop)
