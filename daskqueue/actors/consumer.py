@@ -267,10 +267,10 @@ class ConsumerService:
         assert self._runner is not None
         if not self._works:
             self._ended_at = self._clock.now()
-        for first, count, data in slices:
-            work = Work(position, (lease, epoch), source.base_id, first, count, data)
+        for first, parts in _joined(slices):
+            work = Work(position, (lease, epoch), source.base_id, first, parts)
             work.cut_at = self._clock.now()
-            self._received += count
+            self._received += work.count
             self._works.append(work)
             self._runner.feed(work)
 
@@ -297,3 +297,16 @@ class ConsumerService:
         for position, source in enumerate(self._sources):
             if source.outbox and not source.lost:
                 await self._exchange(position, source, 0)
+
+
+def _joined(slices: Sequence[tuple[int, int, bytes]]) -> list[tuple[int, list[tuple[int, bytes]]]]:
+    """Return slices that follow each other as one: small batches are run and acked together."""
+    joined: list[tuple[int, list[tuple[int, bytes]]]] = []
+    end = -1
+    for first, count, data in slices:
+        if first == end:
+            joined[-1][1].append((count, data))
+        else:
+            joined.append((first, [(count, data)]))
+        end = first + count
+    return joined

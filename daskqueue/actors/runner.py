@@ -6,7 +6,7 @@ import asyncio
 import contextvars
 import inspect
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import repeat, starmap
@@ -40,25 +40,24 @@ class Cut(NamedTuple):
 
 
 class Work:
-    """One leased slice on its way through the threads.
+    """Leased messages that follow each other, on their way through the threads.
 
     Args:
         source: which queue it came from.
         receipt: lease number and epoch.
         base_id: the id of the queue's message with sequence 0.
-        first: the sequence of the slice's first message.
-        count: how many messages it has.
-        data: the record batch.
+        first: the sequence of the first message.
+        parts: their record batches, each with its count of messages.
     """
 
     __slots__ = (
         "base_id",
         "count",
         "cut_at",
-        "data",
         "finished",
         "first",
         "outcomes",
+        "parts",
         "receipt",
         "source",
         "taken",
@@ -67,14 +66,19 @@ class Work:
     )
 
     def __init__(
-        self, source: int, receipt: tuple[int, int], base_id: int, first: int, count: int, data: bytes
+        self,
+        source: int,
+        receipt: tuple[int, int],
+        base_id: int,
+        first: int,
+        parts: Sequence[tuple[int, bytes]],
     ) -> None:
         self.source = source
         self.receipt = receipt
         self.base_id = base_id
         self.first = first
-        self.count = count
-        self.data = data
+        self.parts = parts
+        self.count = sum(count for count, _ in parts)
         # One thread: results in order. Several: a slot for each message, and which were filled.
         self.outcomes: list[Any] = []
         self.finished: SimpleQueue[int] | None = None
@@ -267,17 +271,22 @@ class Runner:
         self._on_progress()
 
     def _groups(self, work: Work) -> Iterator[Group | Broken]:
-        try:
-            batch = Batch.parse(work.data)
-            if batch.holds_items:
-                yield from self._item_groups(batch)
-            elif self._calls_directly:
-                for group in batch.groups():
-                    yield self._awaited(group) if isinstance(group, Group) else group
-            else:
-                yield from self._message_groups(batch, work)
-        except BatchError as error:
-            yield Broken(work.count, error)  # type: ignore[arg-type]
+        first_id = work.base_id + work.first
+        for count, data in work.parts:
+            try:
+                yield from self._groups_of(Batch.parse(data), first_id)
+            except BatchError as error:
+                yield Broken(count, error)  # type: ignore[arg-type]
+            first_id += count
+
+    def _groups_of(self, batch: Batch, first_id: int) -> Iterator[Group | Broken]:
+        if batch.holds_items:
+            yield from self._item_groups(batch)
+        elif self._calls_directly:
+            for group in batch.groups():
+                yield self._awaited(group) if isinstance(group, Group) else group
+        else:
+            yield from self._message_groups(batch, first_id)
 
     def _item_groups(self, batch: Batch) -> Iterator[Group | Broken]:
         for item in batch.items():
@@ -286,12 +295,12 @@ class Runner:
             else:
                 yield self._handled(item)
 
-    def _message_groups(self, batch: Batch, work: Work) -> Iterator[Group | Broken]:
+    def _message_groups(self, batch: Batch, first_id: int) -> Iterator[Group | Broken]:
         for index, call in enumerate(batch.messages()):
             if isinstance(call, Broken):
                 yield call
             else:
-                yield self._handled(Message(work.base_id + work.first + index, *call))
+                yield self._handled(Message(first_id + index, *call))
 
     def _handled(self, item: Any) -> Group:
         handle = self._consumer.process_item

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
@@ -37,8 +38,10 @@ from daskqueue.engine.records import CANCELLED, FAILED, RETURNED, Outcome, Witne
 from daskqueue.engine.recovery import Book
 from daskqueue.engine.settings import QueueSettings
 from daskqueue.engine.upkeep import Upkeep
-from daskqueue.errors import QueueFailedError, QueueFullError, StaleReceiptError
+from daskqueue.errors import QueueFullError, StaleReceiptError, StorageError
 from daskqueue.message import Run
+
+logger = logging.getLogger(__name__)
 
 # A read larger than this leaves the event loop.
 _LARGE_READ_BYTES = 256 << 10
@@ -335,8 +338,9 @@ class Engine:
         try:
             await self._commit.flush()
             self._files.write_checkpoint(self._files.take_checkpoint(self._clock.now()))
-        except QueueFailedError:
-            pass
+        except StorageError as error:
+            # Nothing is lost by it: the next opening reads more of the log.
+            logger.warning("A queue was closed without a checkpoint: %s", error)
         finally:
             self.abandon()
 
