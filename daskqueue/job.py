@@ -34,7 +34,7 @@ class Job:
         return hash(self.id)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Job) and other.id == self.id
+        return isinstance(other, Job) and other.id == self.id and other.pool_id == self.pool_id
 
     def __repr__(self) -> str:
         where = unpack_id(self.id)
@@ -42,6 +42,11 @@ class Job:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Job, (self._pool, self.id)
+
+    @property
+    def pool_id(self) -> str:
+        """The id of the pool that the message is in; a job's own id is unique there."""
+        return self._pool.pool_id
 
     @property
     def place(self) -> MessageId:
@@ -194,6 +199,11 @@ class Jobs(Sequence[Job]):
         for placed, count in self._parts:
             for index in range(count):
                 yield self._job(placed, index)
+
+    @property
+    def pool_id(self) -> str:
+        """The id of the pool that the messages are in."""
+        return self._pool.pool_id
 
     def ids(self) -> Iterator[int]:
         """Yield the jobs' ids without making handles."""

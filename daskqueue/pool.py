@@ -227,6 +227,11 @@ class QueuePool:
         return self._spec if self._connection is None else self._connection.queues.spec
 
     @property
+    def pool_id(self) -> str:
+        """The id that tells this pool from all others; a durable pool keeps it in its folder."""
+        return self._settled_spec.pool_id
+
+    @property
     def name(self) -> str:
         """The pool's name."""
         return self._spec.name
@@ -268,8 +273,15 @@ class QueuePool:
         return self.sync(self._sizes)
 
     def cancel(self, jobs: Iterable[Job] | Jobs) -> int:
-        """Drop those of the jobs that still wait; return how many were."""
-        return self.sync(self._cancel, jobs.ids() if isinstance(jobs, Jobs) else (job.id for job in jobs))
+        """Drop those of the jobs that still wait; return how many were.
+
+        Raises:
+            ValueError: a job of another pool.
+        """
+        jobs = jobs if isinstance(jobs, Jobs) else list(jobs)
+        if {job.pool_id for job in ([jobs] if isinstance(jobs, Jobs) else jobs)} - {self.pool_id}:
+            raise ValueError(f"jobs of another pool; cancel them there, not in {self.name!r}")
+        return self.sync(self._cancel, jobs.ids() if isinstance(jobs, Jobs) else [job.id for job in jobs])
 
     def reset(self) -> int:
         """Drop all messages that wait, in all queues; return how many. What runs is finished."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import pickle
 from collections.abc import Awaitable, Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -57,14 +58,13 @@ class Caller:
 
         return cls(worker.rpc, Directory(worker).alive, own)
 
-    async def call(
-        self, ref: ActorRef, method: str, *args: Any, deadline: float = DEADLINE_SECONDS, **kwargs: Any
-    ) -> Any:
+    async def call(self, ref: ActorRef, method: str, *args: Any, deadline: float = DEADLINE_SECONDS) -> Any:
         """Call a method of an actor and return what it returns.
 
         Args:
             ref: the actor.
-            method: the name of an ``async def`` method.
+            method: the name of an ``async def`` method of its service.
+            args: plain data.
             deadline: seconds after which the actor counts as lost. A long poll's deadline is its own
                 waiting time and :data:`DEADLINE_SECONDS` more.
 
@@ -73,22 +73,19 @@ class Caller:
             Exception: whatever the method raised.
         """
         if self._own is not None and (actor := self._own(ref)) is not None:
-            return await getattr(actor, method)(*args, **kwargs)
+            return await getattr(actor, method)(*args)
         try:
             async with asyncio.timeout(deadline) as bound:
                 with self._watchdog.on(ref.address, bound):
                     answer = await self._connect(ref.address).actor_execute(
-                        actor=ref.key,
-                        function=method,
-                        args=[_frame(arg) for arg in args],
-                        kwargs={name: _frame(value) for name, value in kwargs.items()},
+                        actor=ref.key, function="call", args=[method, _packed(args)]
                     )
         except TimeoutError as error:
             raise QueueLostError(f"{ref.key} at {ref.address} does not answer") from error
         except (OSError, KeyError, AttributeError) as error:
             raise QueueLostError(f"{ref.key} is not at {ref.address} any more ({error!r})") from error
         if answer["status"] == "OK":
-            return answer["result"]
+            return pickle.loads(answer["result"])
         raise answer["exception"]
 
 
@@ -150,7 +147,7 @@ class _ThroughScheduler:
         return await self._scheduler.proxy(worker=self._address, msg=message)
 
 
-def _frame(value: Any) -> Any:
-    if isinstance(value, (bytes, int, float, str, bool, type(None))):
-        return to_serialize(value) if isinstance(value, bytes) and len(value) > _FRAME_BYTES else value
-    return to_serialize(value)
+def _packed(args: tuple[Any, ...]) -> Any:
+    """Return the arguments as one blob: Dask would spend 170 us more on a few of them one by one."""
+    blob = pickle.dumps(args, 5)
+    return to_serialize(blob) if len(blob) > _FRAME_BYTES else blob

@@ -106,17 +106,27 @@ class Consumers:
             await asyncio.sleep(WATCH_SECONDS)
             if self._cluster.closed:
                 return
-            for name, held in list(self._held.items()):
-                if held.lost:
-                    with contextlib.suppress(DaskQueueError, OSError):
+            for name in self.names:
+                held = self._held.get(name)
+                if held is None or held.lost:
+                    try:
                         await self._replace(name)
+                    except Exception as error:  # noqa: BLE001
+                        # Whatever it is (a database that is away, say), the next round may have more luck.
+                        logger.warning("%s could not be replaced: %r", name, error)
 
     async def _replace(self, name: str) -> None:
-        logger.info("%s was lost with its worker: starting it on another", name)
+        if (lost := self._held.pop(name, None)) is not None:
+            logger.info("%s was lost with its worker: starting it on another", name)
+            lost.release()
         index = self.names.index(name)
         placed = await self._placement()
         await self._make(index, placed[index])
-        await self._start(name)
+        try:
+            await self._start(name)
+        except BaseException:
+            self._held.pop(name).release()
+            raise
 
     async def _placement(self) -> list[str]:
         """Return a worker for each consumer: beside its home queue, then where the fewest are."""

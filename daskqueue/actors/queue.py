@@ -22,14 +22,14 @@ from daskqueue.actors.interpreter import SwitchInterval
 from daskqueue.actors.lease_watch import LeaseWatch
 from daskqueue.actors.parking import Bell, ParkingLot
 from daskqueue.actors.settlement import Pairs, Settlement, to_pairs, to_runs
-from daskqueue.clock import Clock, new_name
+from daskqueue.clock import Clock, new_incarnation, new_name
 from daskqueue.core.tally import Receipt
 from daskqueue.engine.engine import Counts, Engine
 from daskqueue.engine.files import Files
 from daskqueue.engine.records import FAILED, RETURNED
 from daskqueue.engine.settings import QueueSettings
 from daskqueue.errors import FolderError, MessagesLostError, QueueFullError, QueueLostError
-from daskqueue.message import Durability, Run
+from daskqueue.message import INCARNATION_BITS, Durability, Run
 from daskqueue.storage.fs import LocalFileSystem
 from daskqueue.storage.memory import MemoryFileSystem
 
@@ -43,6 +43,10 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
+# A durable queue goes on with its sequences when it is re-opened, so it stays the same incarnation.
+DURABLE_INCARNATION = 1
+
+
 @dataclass(frozen=True, slots=True)
 class QueueSpec:
     """All that a worker needs to open one queue of a pool."""
@@ -53,7 +57,7 @@ class QueueSpec:
     key: str
     durability: Durability
     dirpath: str | None
-    incarnation: int
+    former_incarnation: int
     settings: QueueSettings = field(default_factory=QueueSettings)
     create: bool = True
 
@@ -75,6 +79,7 @@ class QueueService:
         kind = "DurableQueue" if spec.durability is Durability.DURABLE else "TransientQueue"
         self.name = f"{kind}-{new_name()}"
         self._spec = spec
+        self._incarnation = _incarnation(spec)
         self._worker = worker
         self._loop = loop
         self._clock = Clock()
@@ -104,7 +109,7 @@ class QueueService:
         if not self._opening.done():
             return None
         self._opening.result()
-        return {"name": self.name, "index": self._spec.index, "incarnation": self._spec.incarnation}
+        return {"name": self.name, "index": self._spec.index, "incarnation": self._incarnation}
 
     async def ping(self) -> None:
         """Answer, once the queue is open."""
@@ -265,7 +270,7 @@ class QueueService:
         return self._engine
 
     def _check_incarnation(self, incarnation: int) -> None:
-        if incarnation != self._spec.incarnation:
+        if incarnation != self._incarnation:
             raise MessagesLostError(
                 f"transient queue {self._spec.index} of pool {self._spec.pool_name!r} was lost with its worker, "
                 "and the messages in it"
@@ -313,7 +318,7 @@ class QueueService:
         directory = Directory(self._worker)
         self._watch = LeaseWatch(self._engine, self._early, directory, self._clock)
         self._answers = Answers(self._engine, self._settled, lambda: self._early.running, self._clock)
-        ref = ActorRef(spec.key, self._worker.address, spec.incarnation)
+        ref = ActorRef(spec.key, self._worker.address, self._incarnation)
         await directory.note(spec.pool_id, spec.index, ref)
         return self._engine
 
@@ -361,3 +366,13 @@ class QueueService:
             self._look_again()
         if said.released:
             engine.release(receipt, to_runs(said.released))
+
+
+def _incarnation(spec: QueueSpec) -> int:
+    """Return which life this is: a transient queue begins its sequences anew, and no old id may come again."""
+    if spec.durability is Durability.DURABLE:
+        return DURABLE_INCARNATION
+    chosen = spec.former_incarnation
+    while chosen == spec.former_incarnation:
+        chosen = new_incarnation(INCARNATION_BITS)
+    return chosen

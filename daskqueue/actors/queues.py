@@ -13,11 +13,11 @@ from daskqueue.actors.caller import DEADLINE_SECONDS
 from daskqueue.actors.cluster import Cluster, Held
 from daskqueue.actors.directory import ActorRef
 from daskqueue.actors.pool_folder import PoolRecord, queue_folder
-from daskqueue.actors.queue import QueueSpec, open_actor
+from daskqueue.actors.queue import DURABLE_INCARNATION, QueueSpec, open_actor
 from daskqueue.clock import Clock
 from daskqueue.engine.settings import QueueSettings
 from daskqueue.errors import DaskQueueError, FolderInUseError, QueueLostError
-from daskqueue.message import INCARNATION_BITS, Durability
+from daskqueue.message import Durability
 from daskqueue.storage.folder import read_owner
 from daskqueue.storage.fs import LocalFileSystem
 
@@ -35,8 +35,6 @@ OPEN_SECONDS = 2.0
 # A call that meets its queue lost more often than this may be what kills it.
 MOST_LOSSES = 20
 _RETRY_SECONDS = 0.2
-# A durable queue goes on with its sequences when it is re-opened, so it stays the same incarnation.
-DURABLE_INCARNATION = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +136,7 @@ class Queues:
                 return await self._call_held(index, held, method, *args, deadline=deadline)
             except QueueLostError:
                 left = give_up_at - self._clock.now()
-                if left <= 0 or self._closed or losses > MOST_LOSSES:
+                if left <= 0 or self._closed or self._cluster.closed or losses > MOST_LOSSES:
                     raise
                 if await self._attach_again(index, held, left):
                     losses += 1
@@ -147,6 +145,8 @@ class Queues:
     async def _call_held(
         self, index: int, held: Held | None, method: str, *args: Any, deadline: float
     ) -> tuple[ActorRef, Any]:
+        if self._cluster.closed:
+            raise QueueLostError("the Dask client is closed")
         if held is None or held.lost:
             raise QueueLostError(f"queue {index} of pool {self.spec.name!r} is not open")
         return held.ref, await self._cluster.caller.call(held.ref, method, *args, deadline=deadline)
@@ -232,10 +232,10 @@ class Queues:
         spec = self._queue_spec(index, generation, create=create)
         workers = await self._cluster.workers()
         address = workers[(index + generation - 1) % len(workers)]
-        held = await self._cluster.make(open_actor, spec, ActorRef(spec.key, address, spec.incarnation))
-        deadline = OPEN_SECONDS + 2 * DEADLINE_SECONDS
+        held = await self._cluster.make(open_actor, spec, ActorRef(spec.key, address))
+        caller, deadline = self._cluster.caller, OPEN_SECONDS + 2 * DEADLINE_SECONDS
         try:
-            while await self._cluster.caller.call(held.ref, "open", OPEN_SECONDS, deadline=deadline) is None:
+            while (answer := await caller.call(held.ref, "open", OPEN_SECONDS, deadline=deadline)) is None:
                 logger.info("%s is still reading its log", spec.key)
         except BaseException:
             held.release()
@@ -247,11 +247,12 @@ class Queues:
                 index,
                 self.spec.name,
             )
-        return held
+        return held._replace(ref=held.ref._replace(incarnation=answer["incarnation"]))
 
     def _queue_spec(self, index: int, generation: int, *, create: bool) -> QueueSpec:
         spec = self.spec
         durable = spec.durability is Durability.DURABLE
+        known = self._held.get(index)
         return QueueSpec(
             pool_id=spec.pool_id,
             pool_name=spec.name,
@@ -259,7 +260,7 @@ class Queues:
             key=f"{spec.name}-queue-{index}-{spec.pool_id[:8]}-g{generation}",
             durability=spec.durability,
             dirpath=spec.dirpath,
-            incarnation=DURABLE_INCARNATION if durable else generation % (1 << INCARNATION_BITS),
+            former_incarnation=known.ref.incarnation if known else 0,
             settings=spec.settings,
             create=create or not durable,
         )

@@ -16,7 +16,8 @@ class GroupCommit:
     """Syncs in *thread*, one sync at a time; whoever comes while one runs shares the next.
 
     Args:
-        sync: blocking; makes everything written before it durable.
+        sync: blocking; makes everything in the log durable that was written before it.
+        sync_all: blocking; the same for the results as well, which nobody waits for.
         covered: called on the event loop before a sync; its value is given to *synced* after it.
         thread: runs the syncs.
         lazy_seconds: None when callers of :meth:`durable` wait for the disk; otherwise they do not, and
@@ -26,12 +27,15 @@ class GroupCommit:
     def __init__(
         self,
         sync: Callable[[], object],
+        sync_all: Callable[[], object],
         covered: Callable[[], int],
         synced: Callable[[int], object],
         thread: Executor,
         lazy_seconds: float | None,
     ) -> None:
         self._sync = sync
+        self._sync_all = sync_all
+        self._all = False
         self._covered = covered
         self._synced = synced
         self._thread = thread
@@ -53,14 +57,15 @@ class GroupCommit:
         await asyncio.shield(self._join_next())
 
     def soon(self) -> None:
-        """See to it that what is written so far is synced shortly, without waiting for it."""
-        if self._timer is None and self._next is None:
+        """See to it that all that is written so far is synced shortly, without waiting for it."""
+        if self._timer is None:
             delay = LAZY_SYNC_SECONDS if self._lazy_seconds is None else self._lazy_seconds
             if delay != float("inf"):
                 self._timer = asyncio.get_running_loop().call_later(delay, self._sync_in_background)
 
     async def flush(self) -> None:
-        """Sync now, whatever the policy."""
+        """Sync all now, whatever the policy."""
+        self._all = True
         await asyncio.shield(self._join_next())
 
     def close(self) -> None:
@@ -71,6 +76,7 @@ class GroupCommit:
 
     def _sync_in_background(self) -> None:
         self._timer = None
+        self._all = True
         # The failure is the log's from now on, and every later command meets it there.
         self._join_next().add_done_callback(lambda future: future.cancelled() or future.exception())
 
@@ -85,9 +91,11 @@ class GroupCommit:
         loop = asyncio.get_running_loop()
         while (waiters := self._next) is not None:
             self._next = None
+            sync = self._sync_all if self._all else self._sync
+            self._all = False
             covered = self._covered()
             try:
-                await loop.run_in_executor(self._thread, self._sync)
+                await loop.run_in_executor(self._thread, sync)
             except Exception as error:  # noqa: BLE001  whatever it was, nobody may take it for durable
                 _fail(waiters, error)
             else:

@@ -111,7 +111,12 @@ class Engine:
         self._reader = BatchReader(files.log, files.book.positions)
         self._outcomes: OutcomeStore = files.outcomes
         self._commit = GroupCommit(
-            files.sync, lambda: self._queue.next_sequence, self._committed, thread, settings.lazy_seconds()
+            files.log.sync,
+            files.sync,
+            lambda: self._queue.next_sequence,
+            self._committed,
+            thread,
+            settings.lazy_seconds(),
         )
         self._upkeep = Upkeep(files, self._reader, thread, clock)
 

@@ -119,7 +119,7 @@ class Files:
         return files
 
     def sync(self) -> None:
-        """Make everything written durable; results first, so that no ack outlives what it acked."""
+        """Make everything written durable; results first, so that few acks have to be judged after a crash."""
         self.outcomes.log.sync()
         self.log.sync()
 

@@ -137,6 +137,42 @@ def test_cancel_gives_back_what_does_not_finish_in_time(make, gate, threads):
     assert jobs[0].result(timeout=10) == 0
 
 
+def warm_up(pool):
+    """Let the consumers learn that tasks are quick, so that they fetch whole slices."""
+    assert [job.result(timeout=10) for job in pool.map(double, range(200))] == list(range(0, 400, 2))
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_task_that_outlives_the_cancel_is_the_last_that_its_thread_runs(make, gate, threads):
+    """What was given back is for others; nothing of it is started by a thread that was left behind."""
+    pool = make.queues()
+    consumers = make.consumers(pool, max_concurrency=threads)
+    warm_up(pool)
+    pool.map(gate.wait, range(10))
+    gate.expect(threads)
+    consumers.cancel(timeout=0.1)
+    gate.let(threads)
+    with pytest.raises(AssertionError, match="did not arrive"):
+        gate.expect(1, seconds=0.5)
+    assert pool[0].qsize() == 10
+
+
+def test_cancel_starts_nothing_more(make, gate):
+    pool = make.queues()
+    consumers = make.consumers(pool)
+    warm_up(pool)
+    jobs = pool.map(gate.wait, range(10))
+    gate.expect()
+    stopping = threading.Thread(target=consumers.cancel)
+    stopping.start()
+    with pytest.raises(TimeoutError):
+        jobs[9].result(timeout=0.5)  # time for the cancel to arrive
+    gate.let(10)
+    stopping.join(timeout=20)
+    assert gate.nobody_waits()
+    assert pool[0].qsize() == 9
+
+
 def test_join_without_a_start_raises_at_once(make):
     pool = make.queues()
     pool.submit(double, 1)

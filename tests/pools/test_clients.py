@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 import threading
+import time
 
 import pytest
 from clusters import Cluster
@@ -105,9 +106,11 @@ def test_a_pool_of_a_closed_client_says_so(cluster, name):
     pool = QueuePool(client, name=name)
     pool.submit(double, 1)
     client.close()
+    began = time.monotonic()
     with pytest.raises(Exception):  # noqa: B017, PT011  whatever Dask says of a closed client, but soon
         pool.submit(double, 2)
     assert "QueuePool" in repr(pool)
+    assert time.monotonic() - began < 15
 
 
 def test_handles_of_a_cluster_that_is_gone_say_so(name):

@@ -155,6 +155,31 @@ def test_a_task_that_raises_stopiteration_tells_so_with_several_threads_too(make
         jobs[1].result(timeout=10)
 
 
+def wait_and_stop_iterating(gate):
+    gate.wait()
+    return next(iter(()))
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_slow_task_that_raises_stopiteration_fails_when_the_rest_of_its_slice_was_given_back(
+    make, gate, threads
+):
+    pool = make.queues()
+    consumers = make.consumers(pool, max_concurrency=threads)
+    for job in pool.map(fail_if, [False] * 200, range(200)):
+        job.result(timeout=10)
+    jobs = pool.batch_submit(
+        [*((wait_and_stop_iterating, gate) for _ in range(threads)), *([(len, "abc")] * 5)]
+    )
+    gate.expect(threads)
+    with pytest.raises(TimeoutError):
+        jobs[0].result(timeout=1.0)  # long enough for the rest to be given back
+    gate.let(threads)
+    consumers.join(timeout=20)
+    assert isinstance(jobs[0].exception(timeout=10), (StopIteration, RuntimeError))
+    assert jobs[-1].result(timeout=10) == 3
+
+
 @pytest.mark.parametrize("threads", [1, 3])
 def test_an_unpicklable_result_fails_its_own_task_only(make, threads):
     pool = make.queues()
