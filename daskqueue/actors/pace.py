@@ -9,8 +9,8 @@ from daskqueue.actors.runner import Work
 SLICE_SECONDS = 0.1
 # Tasks that take microseconds are fetched several slices at a time: a call to the queue costs as much as a
 # hundred of them.
-QUICK_SECONDS = 0.02
-QUICK_SLICES = 8
+AHEAD_SECONDS = 0.02
+AHEAD_SLICES = 8
 # A slice without an end for this long gives back what it has not started.
 STALLED_SECONDS = 0.5
 # Tasks quicker than this are acked by the slice: an ack now and then in its middle costs more than they do.
@@ -52,5 +52,5 @@ class Pace:
             return max(min(self._threads - held, self._batch_size), 0)
         a_second = self._threads / max(self._task_seconds, 1e-9)
         slice_size = min(max(int(SLICE_SECONDS * a_second), self._threads), self._batch_size)
-        size = max(slice_size, min(int(QUICK_SECONDS * a_second), QUICK_SLICES * self._batch_size))
+        size = max(slice_size, min(int(AHEAD_SECONDS * a_second), AHEAD_SLICES * self._batch_size))
         return size if held <= size or held < self._threads else 0

@@ -176,15 +176,18 @@ class Runner:
             else:
                 start = 0
                 if work is self._running:
-                    # The thread takes its arguments from the same iterator, and finds nothing more.
-                    start = self._group_end - sum(1 for _ in self._arguments)
+                    self._group_end -= sum(1 for _ in self._arguments)
+                    start = self._group_end
                 runs = [(start, work.count)] if start < work.count else []
         work.withdrawn += sum(end - start for start, end in runs)
         return runs
 
     def stop(self) -> None:
-        """End the threads once what runs is finished; what was not started is for :meth:`withdraw`."""
+        """Start nothing more, and end the threads once what runs is finished."""
         self._stopping = True
+        with self._lock:
+            # The thread takes its arguments from the same iterator, and finds nothing more.
+            self._group_end -= sum(1 for _ in self._arguments)
         for _ in self._threads:
             self._jobs.put(None)
 
@@ -233,8 +236,6 @@ class Runner:
             except BaseException as error:  # noqa: BLE001  whatever a task raises is its own failure
                 out.append(Raised(error))
             else:
-                if work not in self._unstarted:
-                    return
                 if len(out) < self._group_end:
                     out.append(Raised(_stop_iteration()))
 

@@ -23,6 +23,7 @@ from daskqueue.storage.frame import Buffer, Frame
 from daskqueue.storage.fs import FileSystem
 from daskqueue.storage.log import Log, Position
 from daskqueue.storage.positions import Entry
+from daskqueue.storage.segment import HEADER_BYTES
 
 # How much log a start may have to read after the newest checkpoint.
 CHECKPOINT_BYTES = 32 << 20
@@ -100,7 +101,7 @@ class Files:
         *,
         create: bool,
     ) -> Files:
-        is_new = not any(name.endswith(".log") for name in fs.names(folder))
+        is_new = _remove_unborn(fs, folder)
         if is_new and not create:
             raise FolderError(f"{folder} has lost its log: a queue that is re-opened must find its files")
         log = Log.open(fs, folder, ".log", queue_id=new_id() if is_new else None)
@@ -178,6 +179,24 @@ class Files:
         self.log.close()
         self.outcomes.log.close()
         self._lock.release()
+
+
+def _remove_unborn(fs: FileSystem, folder: Path) -> bool:
+    """Return whether the folder holds no queue yet; what a crash left of the very first opening is removed."""
+    logs = [folder / name for name in fs.names(folder) if name.endswith((".log", ".results"))]
+    if any(_size(fs, path) >= HEADER_BYTES for path in logs if path.suffix == ".log"):
+        return False
+    for path in logs:
+        fs.remove(path)
+    return True
+
+
+def _size(fs: FileSystem, path: Path) -> int:
+    handle = fs.open(path)
+    try:
+        return fs.size(handle)
+    finally:
+        fs.close(handle)
 
 
 def _head(book: Book, results: Position) -> tuple[int, list[Buffer]]:
