@@ -19,6 +19,7 @@ from daskqueue.clock import new_name
 from daskqueue.connection import Connection
 from daskqueue.engine.settings import QueueSettings
 from daskqueue.errors import DaskQueueError, QueueLostError
+from daskqueue.functions import FunctionRecords
 from daskqueue.job import Job, Jobs
 from daskqueue.message import MAX_QUEUES, Durability, unpack_id
 from daskqueue.notices import show_notices
@@ -154,9 +155,8 @@ class QueuePool:
             TypeError, BatchError: a call that cannot be; batches before its own are submitted.
         """
         check_count("batch_size", batch_size)
-        return self._send_all(
-            batched(calls, self._fitting(batch_size)), lambda part: encode_calls(part, kwargs)
-        )
+        records = FunctionRecords()
+        return self._send_all(calls, batch_size, lambda part: encode_calls(part, kwargs, records))
 
     def map(
         self, function: Callable[..., Any], *iterables: Iterable[Any], batch_size: int = 1000, **kwargs: Any
@@ -174,7 +174,7 @@ class QueuePool:
     def put_many(self, items: Iterable[Any], batch_size: int = 1000) -> Jobs:
         """Put many raw items, *batch_size* after *batch_size* to each queue in turn."""
         check_count("batch_size", batch_size)
-        return self._send_all(batched(items, self._fitting(batch_size)), encode_items)
+        return self._send_all(items, batch_size, encode_items)
 
     def options(
         self,
@@ -377,13 +377,18 @@ class QueuePool:
     async def _job_of(self, future: Future[Placed]) -> Job:
         return Jobs(self, [(await asyncio.wrap_future(future), 1)])[0]
 
-    def _send_all(self, parts: Iterator[Sequence[Any]], encode: Encode) -> Jobs:
+    def _send_all(self, messages: Iterable[Any], batch_size: int, encode: Encode) -> Jobs:
+        parts = batched(messages, self._fitting(batch_size))
+        # Messages that may be long in coming, and those for a bounded queue, are sent as they come.
+        at_hand = isinstance(messages, (list, tuple, range)) and self._spec.settings.max_messages is None
         if self.client.asynchronous:
-            return cast("Jobs", self._jobs_of(parts, encode))
-        return Jobs(self, self.connection.submitter.send_all(parts, encode, self._options))
+            return cast("Jobs", self._jobs_of(parts, encode, at_hand))
+        sent = self.connection.submitter.send_all(parts, encode, self._options, at_hand=at_hand)
+        return Jobs(self, sent)
 
-    async def _jobs_of(self, parts: Iterator[Sequence[Any]], encode: Encode) -> Jobs:
-        return Jobs(self, await self.connection.submitter.send_all_async(parts, encode, self._options))
+    async def _jobs_of(self, parts: Iterator[Sequence[Any]], encode: Encode, at_hand: bool) -> Jobs:
+        submitter = self.connection.submitter
+        return Jobs(self, await submitter.send_all_async(parts, encode, self._options, at_hand=at_hand))
 
 
 class QueueView:

@@ -5,7 +5,11 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import threading
+import time
+from contextlib import contextmanager
 
+import psutil
 from distributed import Client, LocalCluster
 
 QUIET = {
@@ -45,8 +49,29 @@ def pids(client):
 
 
 def kill(pid):
-    """Kill a process so that it can say nothing any more."""
+    """Kill a process so that it can say nothing any more; returns when it is dead."""
+    process = psutil.Process(pid)
     os.kill(pid, signal.SIGKILL)
+    process.wait(timeout=10)
+
+
+@contextmanager
+def stopped(pid):
+    """Hold a process as a debugger or a swapping machine does."""
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+def until(holds, seconds=10):
+    """Look again and again, where there is no event that could be waited for."""
+    again = threading.Event()
+    give_up_at = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < give_up_at, "it did not come about"
+        again.wait(0.02)
 
 
 def worker_of_queue(pool, index=0):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 
 import pytest
+from clusters import pids, stopped, until, worker_of_consumer, worker_of_queue
 
 from daskqueue.errors import ConsumersNotStartedError, JobCancelledError, WaitTimeoutError
 
@@ -171,6 +172,38 @@ def test_cancel_starts_nothing_more(make, gate):
     stopping.join(timeout=20)
     assert gate.nobody_waits()
     assert pool[0].qsize() == 9
+
+
+def test_a_cancel_in_the_middle_of_an_exchange_leaves_no_lease_behind(make_fragile, gate):
+    make = make_fragile
+    pool = make.queues(1, durable=True)
+    consumers = make.consumers(pool, 2, batch_size=1)
+    home = worker_of_queue(pool)
+    assert worker_of_consumer(consumers, 1) != home
+    jobs = pool.map(gate.wait, range(6), batch_size=1)
+    gate.expect(2)
+    with stopped(pids(make.client)[home]):
+        gate.let(2)
+        # The one beside the queue is held with it; the other has finished, and waits for the answer to its ack.
+        until(lambda: consumers.client.sync(_status_of, consumers, 1)["pending"] == 0)
+        stopping = threading.Thread(target=consumers.cancel, args=(5.0,))
+        stopping.start()
+        with pytest.raises(TimeoutError):
+            jobs[5].result(timeout=0.5)  # time for the cancel to arrive
+    stopping.join(timeout=30)
+    assert not stopping.is_alive()
+    until(lambda: pool[0].status()["leased"] == 0)
+    assert pool[0].qsize() == 4
+    others = make.consumers(pool)
+    gate.let(4)
+    others.join(timeout=30)
+    assert [job.result(timeout=10) for job in jobs] == list(range(6))
+    gate.expect(4)
+    assert gate.nobody_waits(), "a task that had finished was run again"
+
+
+async def _status_of(consumers, index):
+    return (await consumers._consumers.statuses())[consumers[index]]
 
 
 def test_join_without_a_start_raises_at_once(make):

@@ -12,7 +12,7 @@ import threading
 import time
 
 import pytest
-from clusters import Cluster
+from clusters import Cluster, until
 from distributed import Client, LocalCluster
 
 from daskqueue import ConsumerPool, QueuePool
@@ -142,16 +142,7 @@ def test_dropped_pools_leave_nothing_on_the_workers(make):
     del pool, consumers
     make.close()
     gc.collect()
-    _until(lambda: sum(client.run(actors_of).values()) == before)
-
-
-def _until(holds, seconds=10):
-    waited = threading.Event()
-    for _ in range(int(seconds / 0.02)):
-        if holds():
-            return
-        waited.wait(0.02)
-    raise AssertionError("it did not come about")
+    until(lambda: sum(client.run(actors_of).values()) == before)
 
 
 def count_calls():

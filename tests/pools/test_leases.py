@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import ctypes
-import os
-import signal
 import time
-from contextlib import contextmanager
 
 import pytest
-from clusters import pids, worker_of_consumer, worker_of_queue
+from clusters import pids, stopped, worker_of_consumer, worker_of_queue
 
 from .conftest import values_of
 
@@ -52,16 +49,6 @@ def test_a_task_that_holds_the_interpreter_for_less_than_its_lease_runs_once(mak
     consumers.join(timeout=30)
     assert [job.result(timeout=10) for job in jobs] == [0, 0, 0]
     assert [(tmp_path / str(number)).read_text() for number in range(3)] == ["run\n"] * 3
-
-
-@contextmanager
-def stopped(pid):
-    """Hold a process as a debugger or a swapping machine does."""
-    os.kill(pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        os.kill(pid, signal.SIGCONT)
 
 
 def test_a_silent_consumer_loses_its_messages_in_time_and_its_late_ack_hurts_nobody(make_fragile, gate):
