@@ -18,7 +18,7 @@ from daskqueue.actors.pace import STALLED_SECONDS, Pace
 from daskqueue.actors.report import settlements_of
 from daskqueue.actors.runner import Runner, Work
 from daskqueue.actors.settlement import Settlement, consumer_id
-from daskqueue.actors.source import Source
+from daskqueue.actors.source import CALL_SECONDS, Source
 from daskqueue.clock import Clock
 from daskqueue.errors import DaskQueueError, QueueLostError
 
@@ -101,7 +101,7 @@ class ConsumerService:
         self._ended_at = self._clock.now()
         self._starting: asyncio.Task[None] | None = None
         self._tasks: list[asyncio.Task[None]] = []
-        self._stopping = False
+        self._stopping = self._ending = False
 
     async def start(self) -> None:
         """Begin to consume; returns when every queue has answered. A second call does nothing.
@@ -134,9 +134,7 @@ class ConsumerService:
         self._runner.stop()
         finished = await self._runner.wait_stopped(seconds)
         SwitchInterval.restore()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.wait(self._tasks)
+        await self._end_tasks()
         for source in self._sources:
             source.close()
         await self._say_good_bye()
@@ -165,7 +163,7 @@ class ConsumerService:
         self._loop.call_soon_threadsafe(self._wake.set)
 
     async def _run(self) -> None:
-        while True:
+        while not self._ending:
             self._collect()
             try:
                 fetched = await self._exchange_with_all()
@@ -175,8 +173,18 @@ class ConsumerService:
                 logger.warning("%s: a queue refuses: %s", self._spec.name, error, exc_info=not known)
                 fetched = False
                 await asyncio.sleep(REFUSED_SECONDS)
-            if not fetched:
+            if not fetched and not self._ending:
                 await self._rest()
+
+    async def _end_tasks(self) -> None:
+        """Let an exchange that is on its way come home: it may bring a lease, and has taken the acks along."""
+        self._ending = True
+        self._wake.set()
+        running, renewing = self._tasks
+        renewing.cancel()
+        await asyncio.wait([running], timeout=CALL_SECONDS)
+        running.cancel()
+        await asyncio.wait(self._tasks)
 
     async def _idle(self, seconds: float) -> None:
         give_up_at = self._clock.now() + seconds
@@ -248,7 +256,7 @@ class ConsumerService:
                 LEASE_BYTES,
                 self._spec.early_ack,
             )
-        except Exception as error:
+        except BaseException as error:
             # What is sent again counts once: acks by their receipt, the lease by its request.
             source.outbox = outbox + source.outbox
             if not isinstance(error, QueueLostError):

@@ -14,7 +14,7 @@ from daskqueue.message import pack_id
 
 PARK_SECONDS = 20.0
 # How long a call that may have to read or sync a lot is waited for.
-_PATIENCE_SECONDS = 30.0
+CALL_SECONDS = 30.0
 _LOOK_AGAIN_SECONDS = 0.2
 
 
@@ -64,7 +64,7 @@ class Source:
 
     async def call(self, method: str, *args: Any) -> Any:
         """Call the queue where it was last; raises QueueLostError when it is not there."""
-        return await self._caller.call(self._ref, method, *args, deadline=_PATIENCE_SECONDS)
+        return await self._caller.call(self._ref, method, *args, deadline=CALL_SECONDS)
 
     async def ping(self) -> None:
         """Return when the queue has answered, wherever it is now."""
