@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from daskqueue.core.commands import Move
 from daskqueue.core.decide import decide
@@ -14,6 +14,7 @@ from daskqueue.engine.batches import BatchReader
 from daskqueue.engine.files import Files
 from daskqueue.engine.records import fact_frame, moved_attachment
 from daskqueue.message import Run
+from daskqueue.storage.log import Segment
 
 # Old segments are emptied when this part of the log, or more, is settled ...
 SETTLED_PART = 0.75
@@ -29,18 +30,30 @@ async def move_survivors(files: Files, reader: BatchReader, now: float) -> None:
     Leased messages stay where they are, and keep their segment, until they are settled.
     """
     segments = files.log.segments
-    rows = files.book.positions.dump()
-    surviving_bytes = sum(length for *_, length in rows)
-    if len(segments) < FEWEST_SEGMENTS or surviving_bytes > (1 - SETTLED_PART) * files.log.size_bytes:
+    if len(segments) < FEWEST_SEGMENTS:
         return
+    if _surviving_bytes(files, segments) > (1 - SETTLED_PART) * files.log.size_bytes:
+        return
+    rows = [row for row in files.book.positions.dump() if row[2] == segments[0].number]
     moved_bytes = 0
-    for first, last, _, _, length in [row for row in rows if row[2] == segments[0].number]:
+    for first, last, _, _, length in rows:
         for run in _alike(files.book.queue, Run(first, last), now):
             _move(files, reader, run, now)
         moved_bytes += length
         if moved_bytes >= PAUSE_BYTES:
             moved_bytes = 0
             await asyncio.sleep(0)
+
+
+def _surviving_bytes(files: Files, segments: Sequence[Segment]) -> float:
+    """Return about how much would have to be rewritten: of each segment the part of its messages that live."""
+    surviving = 0.0
+    ends = [segment.first_sequence for segment in segments[1:]] + [files.book.queue.next_sequence]
+    for segment, end in zip(segments, ends, strict=True):
+        live = files.book.positions.live(segment.number)
+        put_here = max(end - segment.first_sequence, live, 1)
+        surviving += segment.length * live / put_here
+    return surviving
 
 
 def _alike(queue: Queue, run: Run, now: float) -> Iterator[Run]:

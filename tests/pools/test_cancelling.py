@@ -208,7 +208,9 @@ def test_a_cancel_in_the_middle_of_an_exchange_leaves_no_lease_behind(make_fragi
     others.join(timeout=30)
     assert [job.result(timeout=10) for job in jobs] == list(range(6))
     ran = runs.read_text().split()
-    assert [ran.count(str(number)) for number in finished] == [1] * len(finished), "what had finished ran again"
+    assert [ran.count(str(number)) for number in finished] == [1] * len(finished), (
+        "what had finished ran again"
+    )
 
 
 async def _status_of(consumers, index):

@@ -8,8 +8,9 @@ import os
 from collections import Counter
 
 import pytest
-from clusters import kill, pids, worker_of_consumer, worker_of_queue
+from clusters import kill, pids, stopped, worker_of_consumer, worker_of_queue
 
+from daskqueue.actors.caller import Caller
 from daskqueue.errors import DaskQueueError, MessagesLostError
 
 from .conftest import values_of
@@ -158,6 +159,27 @@ def test_a_lost_transient_queue_says_that_its_messages_are_gone(make_fragile, ga
     again = make.consumers(pool)
     assert pool.submit(gate.arrive, 2).result(timeout=30) == 2
     again.join(timeout=30)
+
+
+@pytest.mark.parametrize("durable", [False, True], ids=["transient", "durable"])
+def test_a_queue_that_is_only_slow_is_not_given_up(make_fragile, monkeypatch, durable):
+    """Its process is held (a debugger, a swapping machine, a C extension); its worker is still there."""
+    monkeypatch.setitem(Caller.call.__kwdefaults__, "deadline", 0.3)
+    monkeypatch.setattr("daskqueue.actors.waiting.DEADLINE_SECONDS", 0.3)
+    monkeypatch.setattr("daskqueue.actors.waiting.LOST_SECONDS", 1.5)
+    monkeypatch.setattr("daskqueue.actors.queues.OPEN_SECONDS", 0.1)
+    make = make_fragile
+    pool = make.queues(1, durable)
+    jobs = pool.map(abs, range(10))
+    home = worker_of_queue(pool)
+    with stopped(pids(make.client)[home]), pytest.raises(DaskQueueError):
+        jobs[0].done()
+    monkeypatch.undo()
+    assert pool[0].qsize() == 10
+    consumers = make.consumers(pool)
+    consumers.join(timeout=30)
+    assert sorted(values_of(consumers.results())) == list(range(10))
+    assert worker_of_queue(pool) == home
 
 
 def test_results_survive_the_consumer_that_made_them(make_fragile, gate):
