@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
+from daskqueue.chunk import CHUNK_MESSAGES
 from daskqueue.core.commands import Move
 from daskqueue.core.decide import decide
 from daskqueue.core.facts import Moved
@@ -14,7 +16,7 @@ from daskqueue.engine.batches import BatchReader
 from daskqueue.engine.files import Files
 from daskqueue.engine.records import fact_frame, moved_attachment
 from daskqueue.message import Run
-from daskqueue.storage.log import Segment
+from daskqueue.storage.log import Stretch
 
 # Old segments are emptied when this part of the log, or more, is settled ...
 SETTLED_PART = 0.75
@@ -32,9 +34,10 @@ async def move_survivors(files: Files, reader: BatchReader, now: float) -> None:
     segments = files.log.segments
     if len(segments) < FEWEST_SEGMENTS:
         return
-    if _surviving_bytes(files, segments) > (1 - SETTLED_PART) * files.log.size_bytes:
+    rows = files.book.positions.dump()
+    if _surviving_bytes(files, rows) > (1 - SETTLED_PART) * files.log.size_bytes:
         return
-    rows = [row for row in files.book.positions.dump() if row[2] == segments[0].number]
+    rows = [row for row in rows if row[2] == segments[0].number]
     moved_bytes = 0
     for first, last, _, _, length in rows:
         for run in _alike(files.book.queue, Run(first, last), now):
@@ -45,15 +48,18 @@ async def move_survivors(files: Files, reader: BatchReader, now: float) -> None:
             await asyncio.sleep(0)
 
 
-def _surviving_bytes(files: Files, segments: Sequence[Segment]) -> float:
-    """Return about how much would have to be rewritten: of each segment the part of its messages that live."""
-    surviving = 0.0
+def _surviving_bytes(files: Files, rows: Sequence[tuple[int, int, int, int, int]]) -> float:
+    """Return about how much would have to be rewritten: a message takes its whole chunk along."""
+    segments = files.log.segments
     ends = [segment.first_sequence for segment in segments[1:]] + [files.book.queue.next_sequence]
-    for segment, end in zip(segments, ends, strict=True):
-        live = files.book.positions.live(segment.number)
-        put_here = max(end - segment.first_sequence, live, 1)
-        surviving += segment.length * live / put_here
-    return surviving
+    chunk_bytes = {
+        segment.number: CHUNK_MESSAGES * segment.length / max(end - segment.first_sequence, 1)
+        for segment, end in zip(segments, ends, strict=True)
+    }
+    alive: Counter[Stretch] = Counter()
+    for first, last, *stretch in rows:
+        alive[Stretch(*stretch)] += last - first
+    return sum(min(at.length, count * chunk_bytes[at.segment]) for at, count in alive.items())
 
 
 def _alike(queue: Queue, run: Run, now: float) -> Iterator[Run]:

@@ -17,11 +17,13 @@ class PowerCutFileSystem(MemoryFileSystem):
         self._durable = {}  # the file itself -> bytes at its last sync
         self._names = {}  # folder -> {path: file} at its last sync
         self.syncs = 0
+        self.on_sync = lambda: None
 
     def sync(self, handle):
         self.syncs += 1
         file = self._open[handle]
         self._durable[id(file)] = (file, bytes(file.data))
+        self.on_sync()
 
     def sync_folder(self, path):
         super().sync_folder(path)

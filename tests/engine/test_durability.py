@@ -10,7 +10,6 @@ import pytest
 from storage.faults import FaultyFileSystem
 
 from daskqueue.batch import encode_items
-from daskqueue.engine.commit import LAZY_SYNC_SECONDS
 from daskqueue.errors import QueueFailedError, StorageError
 from daskqueue.message import Run
 
@@ -41,6 +40,13 @@ def cut(make_bench):
         yield cut
 
 
+def next_sync(bench):
+    """Return an event of the bench's loop that the next sync sets."""
+    synced = asyncio.Event()
+    bench.fs.on_sync = lambda: bench.loop.call_soon_threadsafe(synced.set)
+    return synced
+
+
 @pytest.mark.parametrize("torn", [0, 1, 7, 40, 10_000])
 def test_what_put_returned_survives_a_power_cut(make_bench, cut, torn):
     bench = make_bench(PowerCutFileSystem())
@@ -63,14 +69,9 @@ def test_without_always_put_does_not_wait_for_the_disk(make_bench, cut, fsync):
 
 def test_an_interval_puts_it_on_the_disk_soon(make_bench, cut):
     bench = make_bench(PowerCutFileSystem(), fsync="interval:1")
+    synced = next_sync(bench)
     bench.put("a")
-    before = bench.fs.syncs
-
-    async def until_synced():
-        while bench.fs.syncs == before:
-            await asyncio.sleep(0.001)
-
-    bench.run(asyncio.wait_for(until_synced(), 10))
+    bench.run(asyncio.wait_for(synced.wait(), 10))
     bench.let_it_work()
     bench = cut(bench)
     assert bench.drain() == {0: "a"}
@@ -80,8 +81,8 @@ def test_with_never_only_a_close_syncs(make_bench, cut):
     bench = make_bench(PowerCutFileSystem(), fsync="never")
     bench.put("a")
     before = bench.fs.syncs
-    bench.run(asyncio.sleep(2 * LAZY_SYNC_SECONDS))
-    assert bench.fs.syncs == before
+    bench.run(bench.engine.writable())
+    assert (bench.fs.syncs, bench.engine._commit._timer) == (before, None)
     fs = bench.fs
     bench.close()
     other = Bench(fs.after_power_cut(), bench.folder).open(create=False)
@@ -93,14 +94,9 @@ def test_acks_follow_soon_without_being_waited_for(make_bench, cut):
     bench = make_bench(PowerCutFileSystem())
     bench.put("a")
     hand = bench.lease()
-    before = bench.fs.syncs
+    synced = next_sync(bench)
     bench.ack(hand)
-
-    async def until_synced():
-        while bench.fs.syncs == before:
-            await asyncio.sleep(0.001)
-
-    bench.run(asyncio.wait_for(until_synced(), 10))
+    bench.run(asyncio.wait_for(synced.wait(), 10))
     bench.let_it_work()
     bench = cut(bench)
     assert bench.drain() == {}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
 
 import pytest
@@ -245,6 +247,31 @@ def test_join_with_a_timeout_raises_and_the_consumers_go_on(make, gate):
     gate.let()
     consumers.join(timeout=30)
     assert values_of(consumers.results()) == [1]
+
+
+def test_an_interrupted_join_ends_and_the_consumers_go_on(make, gate, log_lines):
+    """Ctrl-C in a notebook; then join again."""
+    pool = make.queues()
+    consumers = make.consumers(pool)
+    job = pool.submit(gate.wait, 1)
+    gate.expect()
+
+    def interrupt():
+        until(lambda: any(line.startswith("Waiting for") for line in log_lines()))
+        os.kill(os.getpid(), signal.SIGINT)
+
+    interrupting = threading.Thread(target=interrupt)
+    interrupting.start()
+    with pytest.raises(KeyboardInterrupt):
+        consumers.join()
+    interrupting.join()
+    gate.let()
+    assert job.result(timeout=10) == 1
+    with pytest.raises(TimeoutError):
+        make.queues(name=f"{make.name}-other").submit(double, 1).result(timeout=0.5)
+    assert consumers.started, "the interrupted join went on behind our back"
+    consumers.join(timeout=30)
+    assert log_lines().count("Cancelling 1 consumers.") == 1
 
 
 def test_start_is_idempotent(make, log_lines):
