@@ -10,7 +10,8 @@ DaskQueueError
 │   └── QueueFailedError     a write or sync failed; the queue must be re-opened
 ├── QueueError
 │   ├── QueueFullError       the bound of the queue is reached
-│   ├── QueueLostError       the queue's worker is gone, or does not answer
+│   ├── QueueLostError       the queue's worker is gone
+│   │   └── QueueSilentError the queue's worker lives, but does not answer
 │   ├── MessagesLostError    a transient queue was lost with its messages
 │   └── StaleReceiptError    the lease has ended; its receipt no longer counts
 ├── ConsumersNotStartedError join() before start()
@@ -78,9 +79,13 @@ class QueueFullError(QueueError):
 
 
 class QueueLostError(QueueError):
-    """The worker that holds the queue is gone or does not answer."""
+    """The worker that holds the queue is gone."""
 
     retryable = True
+
+
+class QueueSilentError(QueueLostError):
+    """The worker that holds the queue is known to the scheduler, but does not answer."""
 
 
 class MessagesLostError(QueueError):

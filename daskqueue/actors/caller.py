@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from distributed.protocol import to_serialize
 
 from daskqueue.actors.directory import ActorRef, Directory
-from daskqueue.errors import QueueLostError
+from daskqueue.errors import QueueLostError, QueueSilentError
 
 if TYPE_CHECKING:
     from distributed import Client, Worker
@@ -69,7 +69,8 @@ class Caller:
                 waiting time and :data:`DEADLINE_SECONDS` more.
 
         Raises:
-            QueueLostError: no answer, no such actor, or no such worker.
+            QueueLostError: no such actor, or no such worker.
+            QueueSilentError: no answer from a worker that lives.
             Exception: whatever the method raised.
         """
         if self._own is not None and (actor := self._own(ref)) is not None:
@@ -81,7 +82,9 @@ class Caller:
                         actor=ref.key, function="call", args=[method, _packed(args)]
                     )
         except TimeoutError as error:
-            raise QueueLostError(f"{ref.key} at {ref.address} does not answer") from error
+            if self._watchdog.has_lost(ref.address):
+                raise QueueLostError(f"{ref.key} was lost with its worker {ref.address}") from error
+            raise QueueSilentError(f"{ref.key} at {ref.address} does not answer") from error
         except (OSError, KeyError, AttributeError) as error:
             raise QueueLostError(f"{ref.key} is not at {ref.address} any more ({error!r})") from error
         if answer["status"] == "OK":
@@ -100,6 +103,7 @@ class _Watchdog:
         self._bounds: dict[str, set[asyncio.Timeout]] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._check: asyncio.Task[None] | None = None
+        self._lost: set[str] = set()
 
     @contextlib.contextmanager
     def on(self, address: str, bound: asyncio.Timeout) -> Iterator[None]:
@@ -115,6 +119,10 @@ class _Watchdog:
             if not bounds and self._bounds.get(address) is bounds:
                 del self._bounds[address]
 
+    def has_lost(self, address: str) -> bool:
+        """Return whether the scheduler did not know a worker any more when it was last asked."""
+        return address in self._lost
+
     def _tick(self) -> None:
         self._timer = None
         if self._bounds:
@@ -129,6 +137,7 @@ class _Watchdog:
         except OSError:
             return
         now = asyncio.get_running_loop().time()
+        self._lost = (self._lost - alive) | (set(addresses) - alive)
         for address in set(addresses) - alive:
             for bound in self._bounds.get(address, ()):
                 with contextlib.suppress(RuntimeError):  # it has ended meanwhile

@@ -16,7 +16,7 @@ from daskqueue.actors.pool_folder import PoolRecord, queue_folder
 from daskqueue.actors.queue import DURABLE_INCARNATION, QueueSpec, open_actor
 from daskqueue.clock import Clock
 from daskqueue.engine.settings import QueueSettings
-from daskqueue.errors import DaskQueueError, FolderInUseError, QueueLostError
+from daskqueue.errors import DaskQueueError, FolderInUseError, QueueLostError, QueueSilentError
 from daskqueue.message import Durability
 from daskqueue.storage.folder import read_owner
 from daskqueue.storage.fs import LocalFileSystem
@@ -134,10 +134,12 @@ class Queues:
             held = self._held.get(index)
             try:
                 return await self._call_held(index, held, method, *args, deadline=deadline)
-            except QueueLostError:
+            except QueueLostError as error:
                 left = give_up_at - self._clock.now()
                 if left <= 0 or self._closed or self._cluster.closed or losses > MOST_LOSSES:
                     raise
+                if isinstance(error, QueueSilentError):
+                    continue  # it may only be slow: nothing is made in its place while its worker lives
                 if await self._attach_again(index, held, left):
                     losses += 1
                     give_up_at = self._clock.now() + patience
@@ -273,9 +275,13 @@ class Queues:
         try:
             if not await self._cluster.directory.alive([ref.address]):
                 return False
-            return await self._cluster.caller.call(ref, "open", OPEN_SECONDS) is not None
+            while await self._cluster.caller.call(ref, "open", OPEN_SECONDS) is None:
+                logger.info("%s is still reading its log", ref.key)
+        except QueueSilentError:
+            raise
         except DaskQueueError:
             return False
+        return True
 
     async def _claim(self) -> PoolRecord:
         spec = self.spec
