@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -159,8 +160,9 @@ class ConsumerService:
         self._tasks = [self._loop.create_task(self._run()), self._loop.create_task(self._renew())]
 
     def _progressed(self) -> None:
-        """Called on the task threads."""
-        self._loop.call_soon_threadsafe(self._wake.set)
+        """Called on the task threads, which may outlive the loop of a worker that ends."""
+        with contextlib.suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self._wake.set)
 
     async def _run(self) -> None:
         while not self._ending:
@@ -215,9 +217,14 @@ class ConsumerService:
                 self._ended_at = now
             self._pace.learn(work)
         others_may_help = self._held > self._spec.threads and not self._spec.early_ack
-        if others_may_help and self._clock.now() - self._ended_at > STALLED_SECONDS:
+        if others_may_help and self._stalled:
             self._give_back()
         self._works = [work for work in self._works if work.unfinished]
+
+    @property
+    def _stalled(self) -> bool:
+        """Whether all threads have been busy with what they run for long."""
+        return self._held >= self._spec.threads and self._clock.now() - self._ended_at > STALLED_SECONDS
 
     def _give_back(self) -> None:
         """Let others have what waits here behind tasks that take long."""
@@ -229,7 +236,7 @@ class ConsumerService:
 
     async def _exchange_with_all(self) -> bool:
         """Send what is finished, fetch from the first queue that has something; return whether one had."""
-        want = 0 if self._stopping else self._pace.want(self._held)
+        want = 0 if self._stopping or self._stalled else self._pace.want(self._held)
         fetched = False
         for position, source in enumerate(self._sources):
             if want and source.may_have_work and not source.lost:

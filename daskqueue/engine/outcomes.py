@@ -17,6 +17,8 @@ from daskqueue.storage.log import Log, Position, Stretch
 from daskqueue.storage.positions import Positions
 
 SEGMENT_BYTES = 16 << 20
+# A single result is looked for in at most so many bytes of others.
+JOINED_BYTES = 4 << 10
 
 
 class RawPage(NamedTuple):
@@ -47,7 +49,7 @@ class OutcomeStore:
         self.log = log
         self._max_bytes = max_bytes
         self._ttl_seconds = ttl_seconds
-        self._index = Positions()
+        self._index = Positions(JOINED_BYTES)
         self._unscanned = [segment.number for segment in log.segments]
         self._sealed_at: deque[tuple[int, float]] = deque()
         self._oldest = 0
@@ -160,7 +162,9 @@ class OutcomeStore:
             oldest = Position(self._oldest, 0)
             self._began = {pool: max(at, oldest) for pool, at in self._began.items()}
             self._unscanned = [number for number in self._unscanned if number not in numbers]
-            self._index = Positions.load([row for row in self._index.dump() if row[2] >= self._oldest])
+            self._index = Positions.load(
+                [row for row in self._index.dump() if row[2] >= self._oldest], JOINED_BYTES
+            )
         return numbers
 
     def _enter(self, outcome: Outcome, stretch: Stretch) -> None:
@@ -190,10 +194,12 @@ class OutcomeStore:
 def cut(outcome: Outcome, wanted: Iterable[Run]) -> Iterator[Outcome]:
     """Yield an outcome for each stretch of its messages that is also in *wanted*."""
     wanted = tuple(wanted)
-    batch = Batch.parse(outcome.blob, verify=False) if len(outcome.blob) else None
+    batch: Batch | None = None
     index = 0
     for run in outcome.runs:
         for part in intersect((run,), wanted):
+            if batch is None and len(outcome.blob):
+                batch = Batch.parse(outcome.blob, verify=False)
             start = index + part.first - run.first
             blob = batch.slice(start, start + part.count) if batch else b""
             yield outcome._replace(runs=(part,), blob=blob)

@@ -37,8 +37,9 @@ class Positions:
         count: how many sequences there are.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, joined_bytes: int = MAX_JOINED_BYTES) -> None:
         self.count = 0
+        self._joined_bytes = joined_bytes
         self._live: dict[int, int] = {}
         # Two lists that go together; what is before _head is removed already, so the front goes at no cost.
         self._firsts: list[int] = []
@@ -64,7 +65,9 @@ class Positions:
         if self._entries and first < self._entries[-1].last:
             self.remove(first, last)
         place = self._place(first)
-        if place > self._head and (joint := _joint(self._entries[place - 1], first, last, stretch)):
+        if place > self._head and (
+            joint := _joint(self._entries[place - 1], first, last, stretch, self._joined_bytes)
+        ):
             self._entries[place - 1] = joint
         else:
             self._firsts.insert(place, first)
@@ -110,9 +113,9 @@ class Positions:
         return [(first, last, *stretch) for first, last, stretch in self._entries[self._head :]]
 
     @classmethod
-    def load(cls, rows: Iterable[Sequence[int]]) -> Positions:
+    def load(cls, rows: Iterable[Sequence[int]], joined_bytes: int = MAX_JOINED_BYTES) -> Positions:
         """Return what :meth:`dump` gave."""
-        positions = cls()
+        positions = cls(joined_bytes)
         for first, last, segment, offset, length in rows:
             positions._firsts.append(first)
             positions._entries.append(Entry(first, last, Stretch(segment, offset, length)))
@@ -148,13 +151,13 @@ class Positions:
             del self._live[segment]
 
 
-def _joint(entry: Entry, first: int, last: int, stretch: Stretch) -> Entry | None:
+def _joint(entry: Entry, first: int, last: int, stretch: Stretch, most_bytes: int) -> Entry | None:
     """Return one entry for both, if the second directly continues the first and they are small together."""
     segment, offset, length = entry.stretch
     end = stretch.offset + stretch.length
     if entry.last != first or segment != stretch.segment or not offset <= stretch.offset:
         return None
     end = max(end, offset + length)
-    if end - offset > MAX_JOINED_BYTES:
+    if end - offset > most_bytes:
         return None
     return Entry(entry.first, last, Stretch(segment, offset, end - offset))

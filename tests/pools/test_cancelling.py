@@ -216,7 +216,7 @@ def test_a_cancel_in_the_middle_of_an_exchange_leaves_no_lease_behind(make_fragi
 
 
 async def _status_of(consumers, index):
-    return (await consumers._consumers.statuses())[consumers[index]]
+    return await consumers._consumers._status(consumers[index])
 
 
 def test_join_without_a_start_raises_at_once(make):
