@@ -9,7 +9,7 @@ import sys
 import threading
 
 import pytest
-from clusters import kill, pids
+from clusters import kill, pids, until
 from distributed import WorkerPlugin
 
 from daskqueue import ConsumerBaseClass
@@ -62,8 +62,8 @@ def test_a_pool_is_shared_by_many_tasks_and_leaves_nothing_behind(make):
     )
     del use_up
     gc.collect()
-    counts = make.client.run(_tasks_on_the_loop)
-    assert max(counts.values()) < 60
+    # Handles that were dropped are let go by the event loop, in its own time.
+    until(lambda: max(make.client.run(_tasks_on_the_loop).values()) < 60)
 
 
 def _submit_one(pool, number):
