@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
-from concurrent.futures import Executor
+from concurrent.futures import Executor, Future
 
 from daskqueue.errors import QueueFailedError
 
@@ -40,8 +41,10 @@ class GroupCommit:
         self._synced = synced
         self._thread = thread
         self._lazy_seconds = lazy_seconds
-        self._next: asyncio.Future[None] | None = None
-        self._running: asyncio.Task[None] | None = None
+        # Everybody who waits has a future of his own: one who gives up takes nothing from the others.
+        self._waiters: list[asyncio.Future[None]] = []
+        self._wanted = False
+        self._running = False
         self._timer: asyncio.TimerHandle | None = None
 
     async def durable(self) -> None:
@@ -54,7 +57,7 @@ class GroupCommit:
             self._synced(self._covered())
             self.soon()
             return
-        await asyncio.shield(self._join_next())
+        await self._join_next()
 
     def soon(self) -> None:
         """See to it that all that is written so far is synced shortly, without waiting for it."""
@@ -66,7 +69,7 @@ class GroupCommit:
     async def flush(self) -> None:
         """Sync all now, whatever the policy."""
         self._all = True
-        await asyncio.shield(self._join_next())
+        await self._join_next()
 
     def close(self) -> None:
         """Forget the pending timer; the caller has flushed."""
@@ -77,35 +80,59 @@ class GroupCommit:
     def _sync_in_background(self) -> None:
         self._timer = None
         self._all = True
-        # The failure is the log's from now on, and every later command meets it there.
-        self._join_next().add_done_callback(lambda future: future.cancelled() or future.exception())
+        self._want()
 
     def _join_next(self) -> asyncio.Future[None]:
-        if self._next is None:
-            self._next = asyncio.get_running_loop().create_future()
-        if self._running is None:
-            self._running = asyncio.get_running_loop().create_task(self._run())
-        return self._next
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiters.append(waiter)
+        self._want()
+        return waiter
 
-    async def _run(self) -> None:
+    def _want(self) -> None:
+        if not self._wanted:
+            self._wanted = True
+            if not self._running:
+                # Not at once: what else comes in this turn of the loop shares the sync.
+                self._running = True
+                asyncio.get_running_loop().call_soon(self._begin)
+
+    def _begin(self) -> None:
+        waiters, self._waiters, self._wanted = self._waiters, [], False
+        sync = self._sync_all if self._all else self._sync
+        self._all = False
+        covered = self._covered()
         loop = asyncio.get_running_loop()
-        while (waiters := self._next) is not None:
-            self._next = None
-            sync = self._sync_all if self._all else self._sync
-            self._all = False
-            covered = self._covered()
-            try:
-                await loop.run_in_executor(self._thread, sync)
-            except Exception as error:  # noqa: BLE001  whatever it was, nobody may take it for durable
-                _fail(waiters, error)
-            else:
-                self._synced(covered)
-                waiters.set_result(None)
-        self._running = None
+
+        def tell(done: Future[object]) -> None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed, and nobody waits any more
+                loop.call_soon_threadsafe(self._end, done, covered, waiters)
+
+        try:
+            running = self._thread.submit(sync)
+        except RuntimeError as error:  # the engine's thread has ended
+            running = Future()
+            running.set_exception(error)
+        running.add_done_callback(tell)
+
+    def _end(self, done: Future[object], covered: int, waiters: list[asyncio.Future[None]]) -> None:
+        error = done.exception()
+        for waiter in waiters:
+            if not waiter.done():
+                _answer(waiter, error)
+        # After the answers are on their way: who is woken now begins with work of his own.
+        if error is None:
+            self._synced(covered)
+        if self._wanted:
+            self._begin()
+        else:
+            self._running = False
 
 
-def _fail(waiters: asyncio.Future[None], error: Exception) -> None:
-    if not isinstance(error, QueueFailedError):
-        error = QueueFailedError(f"sync failed: {error!r}")
-    waiters.set_exception(error)
-    waiters.exception()  # also when nobody is left to ask
+def _answer(waiter: asyncio.Future[None], error: BaseException | None) -> None:
+    """Tell who waits; the failure is the log's from now on, and every later command meets it there."""
+    if error is None:
+        waiter.set_result(None)
+    elif isinstance(error, QueueFailedError):
+        waiter.set_exception(error)
+    else:
+        waiter.set_exception(QueueFailedError(f"sync failed: {error!r}"))
