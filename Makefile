@@ -1,19 +1,28 @@
 # `make demo` and `make test` do everything that they need, on a machine with nothing but Python 3.11 or newer.
 
-.PHONY: help demo test check changelog clean
+.PHONY: help demo test check e2e image kind-up changelog clean
 
 PYTHON ?= $(shell scripts/find-python)
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
 help: ## Show the targets
-	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile
+	@sed -n 's/^\([a-z0-9-]*\):.*## /  make \1\t/p' Makefile
 
 demo: .venv/installed ## Kill all workers in the middle of 100,000 tasks, and see that none is missing
 	@$(BIN)/daskqueue demo
 
 test: .venv/installed-dev ## Run all tests; ARGS="-k notebook" chooses some
 	@$(BIN)/pytest $(ARGS)
+
+e2e: .venv/installed-dev ## Run the story on the cluster that KUBECONFIG names; ARGS="tests/e2e/test_crd.py" chooses
+	@scripts/e2e $(ARGS)
+
+image: ## Build the image; IMAGE=name:tag, default localhost/daskqueue:dev
+	@scripts/build-image $(or $(IMAGE),localhost/daskqueue:dev)
+
+kind-up: ## Start a kind cluster with the operator, from this source; says what is missing
+	@scripts/kind-up
 
 check: .venv/installed-dev ## Check format, style, types, layers and documents, as CI does
 	@scripts/check
@@ -34,5 +43,5 @@ clean: ## Remove the virtual environment and all caches
 
 .venv/installed-dev: .venv/installed
 	@echo "Installing the tools for tests and checks into .venv (once)"
-	@$(PIP) install --group dev
+	@$(PIP) install --editable .[operator] --group dev
 	@touch $@

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from distributed import Client
+from hosting import gathered, hosts
 from measuring import Pair, Section, close, cluster, in_turns, parser, percentile, publish, say, seconds_of
 
 from daskqueue import ConsumerPool, QueuePool
@@ -274,6 +275,40 @@ def round_trips(made: Pools, shape: Shape, durability: str, sizes: Sizes) -> dic
     }
 
 
+def measure_hosts(sizes: Sizes, folder: Path) -> list[Section]:
+    """Run the same work through hosts and through a LocalCluster; return the table."""
+    table = Section(
+        "Hosts beside a LocalCluster",
+        "From `batch_submit` until `gather` has returned, durable. **Ratio**: tasks a second of two shards and "
+        "two consumers as processes of their own, the LocalCluster being 1, in turns; median (least to greatest).",
+    )
+    equal: list[Any] = [(process_item,)] * sizes.tasks
+    numbered: list[Any] = [(process_numbered, i) for i in range(sizes.tasks)]
+    with (
+        cluster(SMALL.workers, SMALL.threads) as client,
+        pools(client, SMALL, DURABLE, folder) as local,
+        local.consumers(),
+        hosts(folder, SMALL.queues, SMALL.consumers) as hosted,
+    ):
+        for what, calls in (("f", equal), ("(f, i)", numbered)):
+            for batch in (10_000, 1_000, 100):
+                base, other = gathered(local.queue_pool, calls, batch), gathered(hosted, calls, batch)
+                base(), other()
+                pair = in_turns(base, other, sizes.turns)
+                measured = Pair(*pair, sizes.tasks, sizes.tasks)
+                say(f"  hosts, {what}, {batch}")
+                table.rows.append(
+                    {
+                        "ratio": measured.ratio,
+                        "calls": what,
+                        "batch": batch,
+                        "tasks/s": measured.rate,
+                        "LocalCluster's tasks/s": measured.base_rate,
+                    }
+                )
+    return [table]
+
+
 def measure(sizes: Sizes, folder: Path) -> list[Section]:
     """Run everything; return the tables."""
     main = Section(
@@ -308,10 +343,13 @@ def measure(sizes: Sizes, folder: Path) -> list[Section]:
 
 def main() -> None:
     """Run the benchmark as the command line says."""
-    arguments = parser(__doc__ or "").parse_args()
+    options = parser(__doc__ or "")
+    options.add_argument("--hosts", action="store_true", help="only hosts as processes beside a LocalCluster")
+    arguments = options.parse_args()
     sizes = QUICK if arguments.quick else Sizes()
     with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
-        publish("throughput", measure(sizes, Path(folder)), arguments)
+        run = measure_hosts if arguments.hosts else measure
+        publish("throughput", run(sizes, Path(folder)), arguments)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """A persistent distributed task queue built on Dask actors."""
 
+from daskqueue.connecting import connect
 from daskqueue.consumer import ConsumerBaseClass, DummyConsumer, GeneralConsumer
 from daskqueue.consumer_pool import ConsumerPool
 from daskqueue.job import Job
@@ -19,4 +20,5 @@ __all__ = [
     "Message",
     "QueuePool",
     "call",
+    "connect",
 ]

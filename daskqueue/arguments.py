@@ -55,3 +55,10 @@ def folder_of(dirpath: str | os.PathLike[str] | None, name: str) -> str:
         data_home = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
         return str(Path(data_home) / "daskqueue" / name)
     return str(Path(dirpath).absolute())
+
+
+def told_scheduler(name: str) -> str | None:
+    """Return the scheduler's address in the environment where that speaks of the pool *name*, as its hosts' does."""
+    if os.environ.get("DASKQUEUE_NAME") != name:
+        return None
+    return os.environ.get("DASKQUEUE_SCHEDULER") or None

@@ -7,6 +7,9 @@ import random
 import time
 import uuid
 
+# Seconds of no particular beginning, for the time between two places in the code.
+ticks = time.perf_counter
+
 
 class Clock:
     """Seconds since the epoch that never run backwards while this process lives.

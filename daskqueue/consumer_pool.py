@@ -72,6 +72,11 @@ class ConsumerPool:
     ) -> None:
         if not isinstance(queue_pool, QueuePool):
             raise TypeError(f"queue_pool is {queue_pool!r:.80}; it must be a QueuePool")
+        if queue_pool.hosted:
+            raise ValueError(
+                f"the queues of {queue_pool.name!r} are served by hosts, and consumed by hosts: start some with "
+                f"`daskqueue serve consumer --name {queue_pool.name}`, or set the consumers of the DaskQueue"
+            )
         if not (isinstance(consumer_class, type) and issubclass(consumer_class, ConsumerBaseClass)):
             raise TypeError(
                 f"consumer_class is {consumer_class!r:.80}; it must be a subclass of ConsumerBaseClass"

@@ -8,10 +8,13 @@ DaskQueueError
 │   ├── FormatError          written by an unknown version
 │   ├── CorruptionError      bytes that were once good are damaged
 │   └── QueueFailedError     a write or sync failed; the queue must be re-opened
+├── ConnectionFailedError    no scheduler at the address; also a ConnectionError
 ├── QueueError
+│   ├── NoSuchQueueError     nobody serves a queue of that name
 │   ├── QueueFullError       the bound of the queue is reached
 │   ├── QueueLostError       the queue's worker is gone
-│   │   └── QueueSilentError the queue's worker lives, but does not answer
+│   │   ├── QueueSilentError the queue's worker lives, but does not answer
+│   │   └── SchedulerLostError  the scheduler that knows where it is does not answer
 │   ├── MessagesLostError    a transient queue was lost with its messages
 │   └── StaleReceiptError    the lease has ended; its receipt no longer counts
 ├── ConsumersNotStartedError join() before start()
@@ -68,8 +71,20 @@ class QueueFailedError(StorageError):
     retryable = True
 
 
+class ConnectionFailedError(DaskQueueError, ConnectionError):
+    """No scheduler could be reached at the address."""
+
+    retryable = True
+
+
 class QueueError(DaskQueueError):
     """A queue did not do what it was asked."""
+
+
+class NoSuchQueueError(QueueError):
+    """The scheduler knows of no queue of that name; it may come when its hosts have started."""
+
+    retryable = True
 
 
 class QueueFullError(QueueError):
@@ -86,6 +101,10 @@ class QueueLostError(QueueError):
 
 class QueueSilentError(QueueLostError):
     """The worker that holds the queue is known to the scheduler, but does not answer."""
+
+
+class SchedulerLostError(QueueLostError, OSError):
+    """The scheduler, which knows where queues are, is away or does not answer."""
 
 
 class MessagesLostError(QueueError):

@@ -117,13 +117,13 @@ class Job:
             if isinstance(value, Broken):
                 raise value.error
             return value
-        raise self._error(ended)
+        raise error_of(self, ended)
 
     async def _exception(self, timeout: float | None) -> BaseException | None:
         ended = await self._wait(timeout)
         if ended.state == "returned":
             return None
-        error = self._error(ended)
+        error = error_of(self, ended)
         if ended.state == "failed":
             return error
         raise error
@@ -155,23 +155,29 @@ class Job:
         run = (place.sequence, place.sequence + 1)
         return bool(await self._pool.queues.call(place.queue, "cancel", place.incarnation, [run]))
 
-    def _error(self, ended: Ended) -> BaseException:
-        if ended.state == "cancelled":
-            return JobCancelledError(f"{self!r} was cancelled")
-        if ended.state == "failed":
-            failure = decode_result(ended.blob, ended.position) if ended.blob else None
-            if isinstance(failure, Failure):
-                return failure.exception()
-            return JobFailedError(f"{self!r} ended as a dead letter: {ended.reason}")
-        return ResultExpiredError(f"{self!r} is done, but its result is no longer kept")
+
+def error_of(job: Job, ended: Ended) -> Exception:
+    """Return the exception of a job that ended without a result."""
+    if ended.state == "cancelled":
+        return JobCancelledError(f"{job!r} was cancelled")
+    if ended.state == "failed":
+        failure = decode_result(ended.blob, ended.position) if ended.blob else None
+        if isinstance(failure, Failure):
+            return failure.exception()
+        return JobFailedError(f"{job!r} ended as a dead letter: {ended.reason}")
+    return ResultExpiredError(f"{job!r} is done, but its result is no longer kept")
 
 
 class Jobs(Sequence[Job]):
-    """The handles of many messages, in the order they were submitted; a handle is made when it is looked at."""
+    """The handles of many messages, in the order they were submitted; a handle is made when it is looked at.
+
+    Attributes:
+        parts: where they were put: the place of the first message of each part, and how many follow it.
+    """
 
     def __init__(self, pool: QueuePool, parts: Sequence[tuple[Placed, int]]) -> None:
         self._pool = pool
-        self._parts = list(parts)
+        self.parts = list(parts)
         self._count = sum(count for _, count in parts)
 
     def __len__(self) -> int:
@@ -189,14 +195,14 @@ class Jobs(Sequence[Job]):
             return [self[i] for i in range(*index.indices(self._count))]
         if index < 0:
             index += self._count
-        for placed, count in self._parts:
+        for placed, count in self.parts:
             if 0 <= index < count:
                 return self._job(placed, index)
             index -= count
         raise IndexError("no such job")
 
     def __iter__(self) -> Iterator[Job]:
-        for placed, count in self._parts:
+        for placed, count in self.parts:
             for index in range(count):
                 yield self._job(placed, index)
 
@@ -207,7 +213,7 @@ class Jobs(Sequence[Job]):
 
     def ids(self) -> Iterator[int]:
         """Yield the jobs' ids without making handles."""
-        for placed, count in self._parts:
+        for placed, count in self.parts:
             first = pack_id(placed.queue, placed.incarnation, placed.first)
             yield from range(first, first + count)
 

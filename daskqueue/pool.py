@@ -7,7 +7,7 @@ import dataclasses
 import logging
 import os
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Self, cast
 
 from distributed import Client
 
@@ -20,6 +20,7 @@ from daskqueue.connection import Connection
 from daskqueue.engine.settings import QueueSettings
 from daskqueue.errors import DaskQueueError, QueueLostError
 from daskqueue.functions import FunctionRecords
+from daskqueue.gathering import Errors, decoded, fetch, wanted_of
 from daskqueue.job import Job, Jobs
 from daskqueue.message import MAX_QUEUES, Durability, unpack_id
 from daskqueue.notices import show_notices
@@ -114,6 +115,13 @@ class QueuePool:
         pool._connection, pool._opened = None, True  # noqa: SLF001
         return pool
 
+    @classmethod
+    def over(cls, connection: Connection, options: SubmitOptions) -> QueuePool:
+        """Return the handle of a pool that hosts serve; :meth:`reach` it before its use."""
+        pool = cls.attach(connection.queues.spec, options)
+        pool._connection = connection  # noqa: SLF001  a constructor
+        return pool
+
     def __reduce__(self) -> tuple[Any, ...]:
         return QueuePool.attach, (self._settled_spec, self._options)
 
@@ -175,6 +183,32 @@ class QueuePool:
         """Put many raw items, *batch_size* after *batch_size* to each queue in turn."""
         check_count("batch_size", batch_size)
         return self._send_all(items, batch_size, encode_items)
+
+    def gather(
+        self, jobs: Iterable[Job] | Jobs, timeout: float | str | None = None, errors: Errors = "raise"
+    ) -> list[Any]:
+        """Wait for all jobs and return what their tasks returned, in the order of the jobs.
+
+        Args:
+            jobs: jobs of this pool.
+            timeout: seconds to wait at most; None for as long as it takes.
+            errors: ``"raise"`` what the first task that failed has raised, as soon as that is known, or
+                ``"return"`` exceptions in the places of their results.
+
+        Raises:
+            WaitTimeoutError: not all were done in time.
+            QueueLostError: a queue is gone and does not come back.
+            Exception: what a task raised, or another error of :meth:`Job.result`.
+        """
+        if errors not in {"raise", "return"}:
+            raise ValueError(f'errors is {errors!r}; choose "raise" or "return"')
+        jobs = self._own(jobs)
+        seconds = None if timeout is None else seconds_of("timeout", timeout)
+        found = self.sync(fetch, self.queues, wanted_of(jobs), seconds, errors)
+        if self.client.asynchronous:
+            return cast("list[Any]", _decoded_later(jobs, found, errors))
+        # Decoded here, not on the event loop: what the tasks returned may be much, and is the user's own code.
+        return decoded(jobs, found, errors)
 
     def options(
         self,
@@ -238,13 +272,18 @@ class QueuePool:
 
     @property
     def n_queues(self) -> int:
-        """How many queues the pool has."""
-        return self._spec.n_queues
+        """How many queues the pool has; hosts may add some."""
+        return self._settled_spec.n_queues
 
     @property
     def durability(self) -> Durability:
         """Where the pool keeps its messages."""
         return self._spec.durability
+
+    @property
+    def hosted(self) -> bool:
+        """Whether processes of their own serve the queues, and not workers that this client chose."""
+        return self._spec.hosted
 
     @property
     def dirpath(self) -> str | None:
@@ -278,10 +317,17 @@ class QueuePool:
         Raises:
             ValueError: a job of another pool.
         """
-        jobs = jobs if isinstance(jobs, Jobs) else list(jobs)
-        if {job.pool_id for job in ([jobs] if isinstance(jobs, Jobs) else jobs)} - {self.pool_id}:
-            raise ValueError(f"jobs of another pool; cancel them there, not in {self.name!r}")
+        jobs = self._own(jobs)
         return self.sync(self._cancel, jobs.ids() if isinstance(jobs, Jobs) else [job.id for job in jobs])
+
+    def _own(self, jobs: Iterable[Job] | Jobs) -> Jobs | list[Job]:
+        jobs = jobs if isinstance(jobs, Jobs) else list(jobs)
+        for job in [jobs] if isinstance(jobs, Jobs) else jobs:
+            if not isinstance(job, Job | Jobs):
+                raise TypeError(f"{job!r:.80} is no Job")
+            if job.pool_id != self.pool_id:
+                raise ValueError(f"jobs of another pool; they are not in {self.name!r}")
+        return jobs
 
     def reset(self) -> int:
         """Drop all messages that wait, in all queues; return how many. What runs is finished."""
@@ -297,6 +343,27 @@ class QueuePool:
 
     def _repr_html_(self) -> str:
         return f"<pre>{self!r}</pre>"
+
+    def close(self) -> None:
+        """Let go of the pool, and close the Dask client that ``connect`` made for it.
+
+        What was submitted stays; queues that this client made end with their last handle. ``with`` does this.
+        With an asynchronous client, return an awaitable.
+        """
+        return self.connection.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        await self._open()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await cast("Any", self.close())
 
     def __await__(self) -> Generator[Any, None, QueuePool]:
         return self._opened_pool().__await__()
@@ -320,6 +387,18 @@ class QueuePool:
         logger.info("Created %d queues in Cluster and one QueueManager.", self.n_queues)
         if self.dirpath is not None:
             logger.debug("The messages are in %s", self.dirpath)
+
+    async def reach(self, seconds: float) -> None:
+        """Find a pool that hosts serve; return when one of its queues has answered.
+
+        Raises:
+            NoSuchQueueError: the scheduler knows of no such pool.
+            QueueLostError: none of its queues answers.
+        """
+        show_notices()
+        await self.queues.reach(seconds)
+        where = self.connection.cluster.address
+        logger.info("Connected to queue %r at %s: %d shard(s)", self.name, where, self.n_queues)
 
     async def statuses(self, pool_id: str = "") -> list[dict[str, Any]]:
         """Return what each queue says of itself; one that does not answer is marked ``lost``."""
@@ -366,7 +445,7 @@ class QueuePool:
 
     def _fitting(self, batch_size: int) -> int:
         """A record batch larger than its queue would never go in."""
-        return min(batch_size, self._spec.settings.max_messages or batch_size)
+        return min(batch_size, self._settled_spec.settings.max_messages or batch_size)
 
     def _send(self, data: bytes) -> Job:
         future = self.connection.submitter.send(data, self._options)
@@ -380,7 +459,7 @@ class QueuePool:
     def _send_all(self, messages: Iterable[Any], batch_size: int, encode: Encode) -> Jobs:
         parts = batched(messages, self._fitting(batch_size))
         # Messages that may be long in coming, and those for a bounded queue, are sent as they come.
-        at_hand = isinstance(messages, (list, tuple, range)) and self._spec.settings.max_messages is None
+        at_hand = isinstance(messages, (list, tuple, range)) and not self._settled_spec.settings.max_messages
         if self.client.asynchronous:
             return cast("Jobs", self._jobs_of(parts, encode, at_hand))
         sent = self.connection.submitter.send_all(parts, encode, self._options, at_hand=at_hand)
@@ -389,6 +468,10 @@ class QueuePool:
     async def _jobs_of(self, parts: Iterator[Sequence[Any]], encode: Encode, at_hand: bool) -> Jobs:
         submitter = self.connection.submitter
         return Jobs(self, await submitter.send_all_async(parts, encode, self._options, at_hand=at_hand))
+
+
+async def _decoded_later(jobs: Jobs | list[Job], found: Any, errors: Errors) -> list[Any]:
+    return decoded(jobs, await found, errors)
 
 
 class QueueView:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
@@ -51,12 +52,16 @@ class Submitter:
     """Sends record batches to the queues of a pool in turn; callable from any thread."""
 
     def __init__(self, queues: Queues, loop: asyncio.AbstractEventLoop) -> None:
-        self._lanes = [Lane(queues, index, loop) for index in range(queues.spec.n_queues)]
+        self._queues = queues
+        self._loop = loop
+        self._lanes: list[Lane] = []
+        self._growing = threading.Lock()
         self._turns = itertools.count()
 
     def send(self, data: bytes, options: SubmitOptions) -> Future[Placed]:
         """Send a record batch to the queue whose turn it is."""
-        return self._send_to(next(self._turns), data, options)
+        lanes = self._all_lanes()
+        return _put(lanes[next(self._turns) % len(lanes)], data, options)
 
     def send_all(
         self, parts: Iterator[Sequence[Any]], encode: Encode, options: SubmitOptions, *, at_hand: bool = False
@@ -105,7 +110,8 @@ class Submitter:
         self, gathered: Sequence[Sequence[Any]], encode: Encode, options: SubmitOptions
     ) -> Iterator[_Step]:
         """Send parts, those for the same queue as one record batch; yield a step for each in their order."""
-        queues = min(len(self._lanes), len(gathered))
+        lanes = self._all_lanes()
+        queues = min(len(lanes), len(gathered))
         try:
             encoded = [encode(_joined(gathered[start::queues])) for start in range(queues)]
         except Exception:
@@ -116,7 +122,9 @@ class Submitter:
                 yield from self._send_gathered([part], encode, options)
             raise
         turns = [next(self._turns) for _ in gathered]
-        futures = [self._send_to(turn, data, options) for turn, data in zip(turns, encoded, strict=False)]
+        futures = [
+            _put(lanes[turn % len(lanes)], data, options) for turn, data in zip(turns, encoded, strict=False)
+        ]
         offsets = [0] * queues
         for index, part in enumerate(gathered):
             queue = index % queues
@@ -124,9 +132,17 @@ class Submitter:
             yield _Step(futures[queue], offsets[queue], len(part), length)
             offsets[queue] += len(part)
 
-    def _send_to(self, turn: int, data: bytes, options: SubmitOptions) -> Future[Placed]:
-        lane = self._lanes[turn % len(self._lanes)]
-        return lane.put(data, options.retries, options.delay_seconds, options.timeout_seconds)
+    def _all_lanes(self) -> list[Lane]:
+        """Return a lane for each queue; a hosted pool may have more of them than a moment ago."""
+        if len(self._lanes) < self._queues.spec.n_queues:
+            with self._growing:
+                for index in range(len(self._lanes), self._queues.spec.n_queues):
+                    self._lanes.append(Lane(self._queues, index, self._loop))
+        return self._lanes
+
+
+def _put(lane: Lane, data: bytes, options: SubmitOptions) -> Future[Placed]:
+    return lane.put(data, options.retries, options.delay_seconds, options.timeout_seconds)
 
 
 def _joined(parts: Sequence[Sequence[Any]]) -> Sequence[Any]:

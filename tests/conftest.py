@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import uuid
+from pathlib import Path
 
 import dask
 import pytest
@@ -14,6 +15,14 @@ from hypothesis import settings
 settings.register_profile("dev", max_examples=50, deadline=None)
 settings.register_profile("ci", max_examples=500, deadline=None, derandomize=True)
 settings.load_profile("ci" if os.environ.get("CI") == "true" else "dev")
+
+ON_A_CLUSTER = Path(__file__).parent / "e2e"
+
+
+def pytest_ignore_collect(collection_path, config):
+    """Leave out the tests that need a Kubernetes, unless they are named: `pytest tests/e2e`."""
+    named = any("e2e" in Path(argument.split("::")[0]).parts for argument in config.args)
+    return True if collection_path == ON_A_CLUSTER and not named else None
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Any
 from distributed.protocol import to_serialize
 
 from daskqueue.actors.directory import ActorRef, Directory
-from daskqueue.errors import QueueLostError, QueueSilentError
+from daskqueue.errors import QueueLostError, QueueSilentError, SchedulerLostError
 
 if TYPE_CHECKING:
-    from distributed import Client, Worker
+    from daskqueue.actors.node import Node
+    from daskqueue.actors.route import Route
 
 DEADLINE_SECONDS = 5.0
 # How often the scheduler is asked whether the workers of long calls still exist.
@@ -32,31 +33,30 @@ Alive = Callable[[list[str]], Awaitable[set[str]]]
 
 
 class Caller:
-    """Calls actors from one process; made by :meth:`of_client` or :meth:`of_worker`."""
+    """Calls actors from one process.
 
-    def __init__(
-        self, connect: Callable[[str], Any], alive: Alive, own: Callable[[ActorRef], Any] | None = None
-    ) -> None:
+    Args:
+        connect: the way to the workers; see ``route_of`` for a client's.
+        alive: tells which workers the scheduler knows.
+        own: finds actors of this process.
+    """
+
+    def __init__(self, connect: Route, alive: Alive, own: Callable[[ActorRef], Any] | None = None) -> None:
         self._connect = connect
         self._own = own
         self._watchdog = _Watchdog(alive)
 
     @classmethod
-    def of_client(cls, client: Client) -> Caller:
-        """Return a caller for *client*: straight to the workers, or through the scheduler."""
-        alive = Directory(client).alive
-        if client.direct_to_workers:
-            return cls(client.rpc, alive)
-        return cls(lambda address: _ThroughScheduler(client.scheduler, address), alive)
-
-    @classmethod
-    def of_worker(cls, worker: Worker) -> Caller:
-        """Return a caller for code on *worker*'s event loop; its own actors are called directly."""
+    def of_node(cls, node: Node) -> Caller:
+        """Return a caller for code on a worker's event loop; its own actors are called directly."""
 
         def own(ref: ActorRef) -> Any:
-            return worker.state.actors.get(ref.key) if ref.address == worker.address else None
+            return node.state.actors.get(ref.key) if ref.address == node.address else None
 
-        return cls(worker.rpc, Directory(worker).alive, own)
+        def connect(address: str) -> Any:
+            return node.rpc(address)  # its pool of connections may be another one each time
+
+        return cls(connect, Directory(node).alive, own)
 
     async def call(self, ref: ActorRef, method: str, *args: Any, deadline: float = DEADLINE_SECONDS) -> Any:
         """Call a method of an actor and return what it returns.
@@ -85,6 +85,8 @@ class Caller:
             if self._watchdog.has_lost(ref.address):
                 raise QueueLostError(f"{ref.key} was lost with its worker {ref.address}") from error
             raise QueueSilentError(f"{ref.key} at {ref.address} does not answer") from error
+        except SchedulerLostError:
+            raise
         except (OSError, KeyError, AttributeError) as error:
             raise QueueLostError(f"{ref.key} is not at {ref.address} any more ({error!r})") from error
         if answer["status"] == "OK":
@@ -134,7 +136,7 @@ class _Watchdog:
         addresses = list(self._bounds)
         try:
             alive = await self._alive(addresses)
-        except OSError:
+        except (OSError, QueueLostError):
             return
         now = asyncio.get_running_loop().time()
         self._lost = (self._lost - alive) | (set(addresses) - alive)
@@ -142,18 +144,6 @@ class _Watchdog:
             for bound in self._bounds.get(address, ()):
                 with contextlib.suppress(RuntimeError):  # it has ended meanwhile
                     bound.reschedule(now)
-
-
-class _ThroughScheduler:
-    """Stands for the rpc of a worker that only the scheduler can reach."""
-
-    def __init__(self, scheduler: Any, address: str) -> None:
-        self._scheduler = scheduler
-        self._address = address
-
-    async def actor_execute(self, **message: Any) -> Any:
-        message["op"] = "actor_execute"
-        return await self._scheduler.proxy(worker=self._address, msg=message)
 
 
 def _packed(args: tuple[Any, ...]) -> Any:

@@ -10,7 +10,8 @@ from distributed import Client, Future, Worker
 from distributed.comm import CommClosedError
 
 from daskqueue.actors.caller import CHECK_SECONDS, Caller
-from daskqueue.actors.directory import ActorRef, Directory
+from daskqueue.actors.directory import READ_SECONDS, ActorRef, Directory
+from daskqueue.actors.route import Route, route_of
 from daskqueue.errors import QueueLostError
 
 # How long a worker may take to make an actor: it may have to wait for a thread that runs a task.
@@ -18,27 +19,41 @@ MAKE_SECONDS = 60.0
 
 
 class Held(NamedTuple):
-    """An actor that lives at least as long as this is held: where it is, and Dask's claim on it."""
+    """An actor that lives at least as long as this is held: where it is, and Dask's claim on it.
+
+    There is no claim on an actor that a host has put into its worker: Dask knows nothing of it.
+    """
 
     ref: ActorRef
-    future: Future[Any]
+    future: Future[Any] | None
 
     @property
     def lost(self) -> bool:
         """Whether Dask has told this client that the actor is gone."""
-        return self.future.status not in {"pending", "finished"}
+        return self.future is not None and self.future.status not in {"pending", "finished"}
 
     def release(self) -> None:
         """Let go; Dask deletes an actor that nobody holds."""
-        cast("Any", self.future).release()
+        if self.future is not None:
+            cast("Any", self.future).release()
 
 
 class Cluster:
-    """Finds workers, makes actors on them, runs short functions there; all on the client's event loop."""
+    """Finds workers, makes actors on them, runs short functions there; all on the client's event loop.
 
-    def __init__(self, client: Client) -> None:
-        self.caller = Caller.of_client(client)
-        self.directory = Directory(client)
+    Args:
+        client: connects to the scheduler.
+        route: how actors are called; by default as the client reaches its workers.
+        read_seconds: how long the scheduler may take to answer.
+    """
+
+    def __init__(
+        self, client: Client, route: Route | None = None, read_seconds: float = READ_SECONDS
+    ) -> None:
+        self.directory = Directory(client, read_seconds)
+        self.caller = Caller(
+            route or route_of(client, direct=bool(client.direct_to_workers)), self.directory.alive
+        )
         self._client = client
 
     @property

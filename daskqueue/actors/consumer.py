@@ -20,12 +20,15 @@ from daskqueue.actors.report import settlements_of
 from daskqueue.actors.runner import Runner, Work
 from daskqueue.actors.settlement import Settlement, consumer_id
 from daskqueue.actors.source import CALL_SECONDS, Source
+from daskqueue.actors.timing import timings
 from daskqueue.clock import Clock
 from daskqueue.errors import DaskQueueError, QueueLostError
+from daskqueue.metrics.consumers import CONSUMERS, ConsumerMeter
 
 if TYPE_CHECKING:
-    from distributed import Worker
+    from collections.abc import Callable
 
+    from daskqueue.actors.node import Node
     from daskqueue.consumer import ConsumerBaseClass
 
 logger = logging.getLogger(__name__)
@@ -73,36 +76,76 @@ def open_actor(spec: ConsumerSpec) -> Door:
 
 
 class ConsumerService:
-    """The verbs of one consumer, as its actor offers them."""
+    """The verbs of one consumer, as its actor offers them.
 
-    def __init__(self, spec: ConsumerSpec, worker: Worker, loop: asyncio.AbstractEventLoop) -> None:
+    Args:
+        spec: what it does.
+        node: the worker it is on.
+        loop: the worker's event loop.
+        on_thread: called on a task thread before it runs something.
+
+    Attributes:
+        id: what it calls itself to queues.
+        lease_seconds: how long a message stays its own while it is silent.
+        draining: whether it leases nothing more, until it is told otherwise.
+        meter: what there is to tell of it.
+    """
+
+    def __init__(
+        self,
+        spec: ConsumerSpec,
+        node: Node,
+        loop: asyncio.AbstractEventLoop,
+        on_thread: Callable[[], object] = lambda: None,
+    ) -> None:
+        self.id = consumer_id(spec.name, node.address)
+        self.lease_seconds = spec.lease_seconds
+        self.draining = False
         self._spec = spec
-        self._worker = worker
+        self._node = node
         self._loop = loop
-        self._id = consumer_id(spec.name, worker.address)
+        self._on_thread = on_thread
         self._wake = asyncio.Event()
-        self._sources = [
-            Source(
-                Caller.of_worker(worker),
-                Directory(worker),
-                spec.queue_pool_id,
-                index,
-                ref,
-                home=position < spec.homes,
-                on_work=self._wake.set,
-            )
-            for position, (index, ref) in enumerate(spec.queues)
-        ]
+        self._caller = Caller.of_node(node)
+        self._sources: list[Source] = []
+        for position, (index, ref) in enumerate(spec.queues):
+            self.add_queue(index, ref, home=position < spec.homes)
         self._handler: ConsumerBaseClass = spec.consumer_class()
         self._runner: Runner | None = None
         self._pace = Pace(spec.batch_size, spec.threads)
         self._works: list[Work] = []
+        self.meter = ConsumerMeter(
+            spec.threads, lambda: self._held, lambda: sum(work.unended for work in self._works)
+        )
         self._received = 0
         self._clock = Clock()
         self._ended_at = self._clock.now()
         self._starting: asyncio.Task[None] | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._stopping = self._ending = False
+
+    def add_queue(self, index: int, ref: ActorRef, *, home: bool) -> None:
+        """Consume from one more queue of the pool; a *home* queue asks this consumer before others."""
+        pool_id = self._spec.queue_pool_id
+        source = Source(
+            self._caller,
+            Directory(self._node),
+            pool_id,
+            index,
+            self.id,
+            ref,
+            home=home,
+            on_work=self._wake.set,
+        )
+        self._sources.append(source)
+        self._wake.set()
+
+    def drain(self, on: bool) -> None:
+        """Lease nothing more and give back what is not started; or lease again."""
+        self.draining = on
+        if on and not self._spec.early_ack and self._runner is not None:
+            self._give_back()
+        self._wake.set()
 
     async def start(self) -> None:
         """Begin to consume; returns when every queue has answered. A second call does nothing.
@@ -134,6 +177,7 @@ class ConsumerService:
             await self._idle(seconds)
         self._runner.stop()
         finished = await self._runner.wait_stopped(seconds)
+        CONSUMERS.remove(self.meter)
         SwitchInterval.restore()
         await self._end_tasks()
         for source in self._sources:
@@ -154,8 +198,11 @@ class ConsumerService:
     async def _start(self) -> None:
         await asyncio.gather(*(source.ping() for source in self._sources))
         await asyncio.to_thread(self._handler.setup)
-        self._runner = Runner(self._handler, self._spec.threads, self._loop, self._progressed)
+        self._runner = Runner(
+            self._handler, self._spec.threads, self._loop, self._progressed, self._on_thread
+        )
         self._runner.start()
+        CONSUMERS.add(self.meter)
         SwitchInterval.shorten()
         self._tasks = [self._loop.create_task(self._run()), self._loop.create_task(self._renew())]
 
@@ -213,8 +260,11 @@ class ConsumerService:
             work.cut_at = now
             outbox = self._sources[work.source].outbox
             for part in work.cuts():
-                outbox.extend(settlements_of(part, late=self._spec.early_ack))
+                settlements = list(settlements_of(part, late=self._spec.early_ack))
+                outbox.extend(settlements)
                 self._ended_at = now
+                for timing in timings(part, settlements):
+                    self.meter.ended(*timing)
             self._pace.learn(work)
         others_may_help = self._held > self._spec.threads and not self._spec.early_ack
         if others_may_help and self._stalled:
@@ -236,7 +286,8 @@ class ConsumerService:
 
     async def _exchange_with_all(self) -> bool:
         """Send what is finished, fetch from the first queue that has something; return whether one had."""
-        want = 0 if self._stopping or self._stalled else self._pace.want(self._held)
+        resting = self._stopping or self.draining or self._stalled
+        want = 0 if resting else self._pace.want(self._held)
         fetched = False
         for position, source in enumerate(self._sources):
             if want and source.may_have_work and not source.lost:
@@ -254,7 +305,7 @@ class ConsumerService:
         try:
             reply = await source.call(
                 "exchange",
-                self._id,
+                self.id,
                 self._spec.pool_id,
                 [tuple(settlement) for settlement in outbox],
                 source.request,
@@ -279,6 +330,7 @@ class ConsumerService:
 
     def _take(self, position: int, source: Source, reply: tuple[int, int, Sequence[Any]]) -> None:
         lease, epoch, slices = reply
+        self.meter.fetched_at = self._clock.now()
         assert self._runner is not None
         if not self._works:
             self._ended_at = self._clock.now()
@@ -292,12 +344,12 @@ class ConsumerService:
     async def _renew(self) -> None:
         """Prolong the leases of work in hand, whatever the task threads are doing."""
         while True:
-            await asyncio.sleep(self._spec.lease_seconds / 3)
+            await asyncio.sleep(self.lease_seconds / 3)
             for position, source in enumerate(self._sources):
                 leases = sorted({work.receipt[0] for work in self._works if work.source == position})
                 if leases and not source.lost:
                     try:
-                        await source.call("extend", self._id, leases)
+                        await source.call("extend", self.id, leases)
                     except QueueLostError:
                         source.look_for_it()
 

@@ -26,12 +26,13 @@ class Door:
 
     Dask deletes an actor without a word when its last handle is dropped. The service's own tasks would keep
     it alive for ever if it were the actor itself; this object has no other owner than Dask, so that its end
-    is the service's.
+    is the service's. A host keeps its service itself and opens a new door whenever it has joined a scheduler.
     """
 
-    def __init__(self, service: Service, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, service: Service, loop: asyncio.AbstractEventLoop, *, owns: bool = True) -> None:
         self._service = service
-        weakref.finalize(self, _close_soon, service, loop)
+        if owns:
+            weakref.finalize(self, _close_soon, service, loop)
 
     async def call(self, method: str, blob: bytes) -> bytes:
         """Call a method of the service; arguments and answer travel as one pickle each."""

@@ -4,24 +4,41 @@ from __future__ import annotations
 
 import asyncio
 
-from daskqueue.actors.directory import Directory
+from daskqueue.actors.directory import Directory, Fate
 from daskqueue.actors.early import EarlyAcks
-from daskqueue.actors.settlement import address_of
 from daskqueue.clock import Clock
 from daskqueue.engine.engine import Engine
+from daskqueue.errors import QueueLostError
 
 # How often a queue asks the scheduler whether those who hold its messages still exist.
 LOST_CHECK_SECONDS = 2.0
 
 
 class LeaseWatch:
-    """Wakes when a delayed message is due or a lease ends, and takes back what lost consumers hold."""
+    """Wakes when a delayed message is due or a lease ends, and takes back what lost consumers hold.
 
-    def __init__(self, engine: Engine, early: EarlyAcks, directory: Directory, clock: Clock) -> None:
+    Args:
+        engine: whose leases they are.
+        early: what was acked before it ran.
+        directory: knows which consumers live.
+        clock: reads the time.
+        patience_seconds: how long a consumer may be away: hosts come back after a restart of their scheduler.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        early: EarlyAcks,
+        directory: Directory,
+        clock: Clock,
+        patience_seconds: float = 0.0,
+    ) -> None:
         self._engine = engine
         self._early = early
         self._directory = directory
         self._clock = clock
+        self._patience_seconds = patience_seconds
+        self._away_since: dict[str, float] = {}
         self._changed = asyncio.Event()
         self._at_rest = False
         self._task = asyncio.get_running_loop().create_task(self._run())
@@ -62,12 +79,18 @@ class LeaseWatch:
             self._changed.clear()
 
     async def _take_back_lost(self) -> None:
-        addresses = {holder: address_of(holder) for holder in self._holders}
+        holders = self._holders
         try:
-            alive = await self._directory.alive(sorted(set(addresses.values())))
-        except OSError:
+            fates = await self._directory.fates(holders)
+        except (OSError, QueueLostError):
+            # Without a scheduler nobody can tell who is away, this queue included.
+            self._away_since.clear()
             return
-        lost = [holder for holder, address in addresses.items() if address not in alive]
+        now = self._clock.now()
+        away = {holder for holder in holders if fates[holder] is Fate.AWAY}
+        self._away_since = {holder: self._away_since.get(holder, now) for holder in away}
+        lost = [holder for holder in holders if fates[holder] is Fate.REPLACED]
+        lost += [holder for holder in away if now - self._away_since[holder] >= self._patience_seconds]
         for holder in lost:
             self._early.lose(holder)
         if lost:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
-from collections.abc import Callable
+from collections import Counter, deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 # Work that one woken consumer leaves over wakes the next one after this time.
 NEXT_WAKE_SECONDS = 0.02
@@ -77,6 +78,29 @@ class ParkingLot:
         self._timer = None
         if self._work_left():
             self._wake_one()
+
+
+class Presence:
+    """Who is here now, each by name; somebody who came twice is here until the second leaves."""
+
+    def __init__(self) -> None:
+        self._visits: Counter[str] = Counter()
+
+    @contextmanager
+    def of(self, name: str) -> Iterator[None]:
+        """Count somebody as present while the context lasts."""
+        self._visits[name] += 1
+        try:
+            yield
+        finally:
+            self._visits[name] -= 1
+            if not self._visits[name]:
+                del self._visits[name]
+
+    @property
+    def names(self) -> set[str]:
+        """Those who are present."""
+        return set(self._visits)
 
 
 class Bell:

@@ -89,6 +89,19 @@ def grow(dirpath: str, n_queues: int, fs: FileSystem | None = None) -> None:
         _write(fs, Path(dirpath), record._replace(n_queues=n_queues))
 
 
+def settle(dirpath: str, name: str, index: int, fs: FileSystem | None = None) -> None:
+    """Make sure that *dirpath* is a folder of the pool *name* with a place for queue *index*.
+
+    Raises:
+        FolderError: the folder cannot be written, or belongs to a pool of another name.
+        FormatError: written by a newer version.
+    """
+    record = read(dirpath, fs)
+    n_queues = max(index + 1, record.n_queues if record else 0)
+    claim(dirpath, name, n_queues, fs)
+    grow(dirpath, n_queues, fs)
+
+
 def _refuse_foreign(fs: FileSystem, folder: Path, name: str) -> None:
     strangers = [entry for entry in fs.names(folder) if entry.startswith(f"{name}-queue-")]
     if strangers:

@@ -7,7 +7,7 @@ import logging
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from distributed import get_worker
@@ -20,24 +20,27 @@ from daskqueue.actors.door import Door, worker_loop
 from daskqueue.actors.early import EarlyAcks
 from daskqueue.actors.interpreter import SwitchInterval
 from daskqueue.actors.lease_watch import LeaseWatch
-from daskqueue.actors.parking import Bell, ParkingLot
+from daskqueue.actors.parking import Bell, ParkingLot, Presence
 from daskqueue.actors.settlement import Pairs, Settlement, to_pairs, to_runs
 from daskqueue.clock import Clock, new_incarnation, new_name
-from daskqueue.core.tally import Receipt
+from daskqueue.core.tally import Receipt, State
 from daskqueue.engine.engine import Counts, Engine
 from daskqueue.engine.files import Files
+from daskqueue.engine.meter import Meter
+from daskqueue.engine.reading import QueueReading
 from daskqueue.engine.records import FAILED, RETURNED
 from daskqueue.engine.settings import QueueSettings
 from daskqueue.errors import FolderError, MessagesLostError, QueueFullError, QueueLostError
 from daskqueue.message import INCARNATION_BITS, Durability, Run
+from daskqueue.metrics.collector import EXHIBIT
+from daskqueue.metrics.queues import QueueSource
 from daskqueue.storage.fs import LocalFileSystem
 from daskqueue.storage.memory import MemoryFileSystem
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from distributed import Worker
-
+    from daskqueue.actors.node import Node
     from daskqueue.storage.fs import FileSystem
 
 logger = logging.getLogger(__name__)
@@ -45,6 +48,8 @@ logger = logging.getLogger(__name__)
 
 # A durable queue goes on with its sequences when it is re-opened, so it stays the same incarnation.
 DURABLE_INCARNATION = 1
+# How long a host's consumer may be away from the scheduler before others get what it holds.
+HOSTED_PATIENCE_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +65,7 @@ class QueueSpec:
     former_incarnation: int
     settings: QueueSettings = field(default_factory=QueueSettings)
     create: bool = True
+    hosted: bool = False
 
     @property
     def folder(self) -> Path:
@@ -75,12 +81,12 @@ def open_actor(spec: QueueSpec) -> Door:
 class QueueService:
     """The verbs of one queue, as its actor offers them. Arguments and answers are plain data."""
 
-    def __init__(self, spec: QueueSpec, worker: Worker, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, spec: QueueSpec, node: Node, loop: asyncio.AbstractEventLoop) -> None:
         kind = "DurableQueue" if spec.durability is Durability.DURABLE else "TransientQueue"
         self.name = f"{kind}-{new_name()}"
         self._spec = spec
         self._incarnation = _incarnation(spec)
-        self._worker = worker
+        self._node = node
         self._loop = loop
         self._clock = Clock()
         self._thread = ThreadPoolExecutor(1, f"daskqueue-{spec.pool_name}-{spec.index}")
@@ -93,6 +99,15 @@ class QueueService:
         self._watch: LeaseWatch | None = None
         self._answers: Answers | None = None
         self._closed = False
+        self._present = Presence()
+        self._meter = Meter()
+        self._told = QueueSource(
+            f"{spec.pool_name}-{spec.index}",
+            spec.durability.value,
+            self._meter,
+            self.reading,
+            lambda: len(self._holders | self._present.names),
+        )
 
     # Life
 
@@ -103,6 +118,10 @@ class QueueService:
             FolderError: the worker does not reach the folder, or it is not this pool's.
             FolderInUseError: another process serves it.
         """
+        if self._closed:
+            raise QueueLostError(f"{self._spec.key} is closing")
+        if self._engine is not None and self._engine.failure is not None:
+            self._give_up(self._engine.failure)
         if self._opening is None or (self._opening.done() and self._opening.exception() is not None):
             self._opening = self._loop.create_task(self._open())
         await asyncio.wait([self._opening], timeout=seconds)
@@ -111,15 +130,43 @@ class QueueService:
         self._opening.result()
         return {"name": self.name, "index": self._spec.index, "incarnation": self._incarnation}
 
+    @property
+    def failure(self) -> str:
+        """Why the queue cannot be used now, in words; empty when it can."""
+        if self._engine is None or self._closed:
+            return f"{self._spec.key} is not open"
+        return self._engine.failure or ""
+
+    @property
+    def epoch(self) -> int:
+        """Which opening of its folder this is; 0 while it is not open."""
+        return self._engine.epoch if self._engine is not None else 0
+
     async def ping(self) -> None:
         """Answer, once the queue is open."""
         await self.open(DEADLINE_SECONDS)
+
+    async def announce(self, key: str = "") -> None:
+        """Write down in the directory where the queue answers; under another *key*, if it is given.
+
+        Raises:
+            QueueLostError: the scheduler is not there.
+        """
+        spec = self._spec = replace(self._spec, key=key or self._spec.key)
+        directory = Directory(self._node)
+        if spec.hosted:
+            settings = spec.settings
+            about = {"lease_seconds": settings.lease_seconds, "max_messages": settings.max_messages}
+            await directory.note_pool(spec.pool_id, about)
+        ref = ActorRef(spec.key, self._node.address, self._incarnation)
+        await directory.note(spec.pool_id, spec.index, ref)
 
     async def close(self) -> None:
         """Send away who waits, flush, and give up the folder."""
         if self._closed:
             return
         self._closed = True
+        EXHIBIT.remove(self._told)
         self._parked.close()
         self._settled.ring()
         self._idle.ring()
@@ -144,6 +191,7 @@ class QueueService:
                 firsts = await engine.put(producer, puts, retries, delay)
             except QueueFullError:
                 if not await self._settled.wait(give_up_at - self._clock.now()):
+                    self._meter.reject("full")
                     raise
             else:
                 if delay:
@@ -199,10 +247,11 @@ class QueueService:
             engine.ack(Receipt(leased.lease, leased.epoch), runs, None)
         return leased.lease, leased.epoch, [(part.first, part.size, part.data) for part in leased.slices]
 
-    async def park(self, home: bool, seconds: float) -> bool:
-        """Return True as soon as there is work, False after *seconds* without any."""
+    async def park(self, home: bool, seconds: float, consumer: str = "") -> bool:
+        """Return True as soon as there is work for a consumer, False after *seconds* without any."""
         self._open_engine()
-        return await self._parked.wait_for_work(home=home, seconds=seconds)
+        with self._present.of(consumer):
+            return await self._parked.wait_for_work(home=home, seconds=seconds)
 
     async def extend(self, consumer: str, leases: Sequence[int]) -> list[int]:
         """Prolong leases; return those still held."""
@@ -260,7 +309,21 @@ class QueueService:
             (part.first, part.last, str(state)) for run in to_runs(runs) for part, state in engine.states(run)
         ]
 
+    # Metrics
+
+    def reading(self) -> QueueReading | None:
+        """Return what metrics tell of the queue now; None while it is not open."""
+        if self._engine is None or self._closed:
+            return None
+        reading = self._engine.reading()
+        leased = reading.messages[State.LEASED] + sum(run.count for run in self._early.running)
+        return replace(reading, messages={**reading.messages, State.LEASED: leased})
+
     # Inside
+
+    @property
+    def _holders(self) -> set[str]:
+        return self._early.consumers | (self._engine.consumers() if self._engine is not None else set())
 
     def _open_engine(self) -> Engine:
         if self._engine is not None and self._engine.failure is not None:
@@ -296,11 +359,12 @@ class QueueService:
 
     async def _open(self) -> Engine:
         spec = self._spec
+        EXHIBIT.add(self._told)
         fs: FileSystem = MemoryFileSystem() if spec.dirpath is None else LocalFileSystem()
         owner = {
-            "host": self._worker.address,
+            "host": self._node.address,
             "pid": os.getpid(),
-            "cluster": self._worker.scheduler.address,
+            "cluster": getattr(self._node.scheduler, "address", None),
             "key": spec.key,
             "epoch": None,
             "since": self._clock.now(),
@@ -313,22 +377,25 @@ class QueueService:
             self._thread,
             on_ready=self._parked.wake,
             on_settled=self._tell_settled,
+            meter=self._meter,
         )
         SwitchInterval.shorten()
-        directory = Directory(self._worker)
-        self._watch = LeaseWatch(self._engine, self._early, directory, self._clock)
+        patience = HOSTED_PATIENCE_SECONDS if spec.hosted else 0.0
+        self._watch = LeaseWatch(self._engine, self._early, Directory(self._node), self._clock, patience)
         self._answers = Answers(self._engine, self._settled, lambda: self._early.running, self._clock)
-        ref = ActorRef(spec.key, self._worker.address, self._incarnation)
-        await directory.note(spec.pool_id, spec.index, ref)
+        if not spec.hosted:
+            await self.announce()
         return self._engine
 
     def _open_files(self, fs: FileSystem, owner: dict[str, str | int | float | None]) -> Files:
         spec = self._spec
-        if spec.dirpath is not None:
+        if spec.hosted and spec.dirpath is not None:
+            pool_folder.settle(spec.dirpath, spec.pool_name, spec.index, fs)
+        elif spec.dirpath is not None:
             record = pool_folder.read(spec.dirpath, fs)
             if record is None or record.pool_id != spec.pool_id:
                 raise FolderError(
-                    f"worker {self._worker.address} does not reach {spec.dirpath}: a durable pool needs a folder "
+                    f"worker {self._node.address} does not reach {spec.dirpath}: a durable pool needs a folder "
                     "that all its workers share"
                 )
         return Files.open(fs, spec.folder, owner, spec.settings, self._clock, create=spec.create)

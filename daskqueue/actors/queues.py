@@ -14,15 +14,24 @@ from daskqueue.actors.cluster import Cluster, Held
 from daskqueue.actors.directory import ActorRef
 from daskqueue.actors.pool_folder import PoolRecord, queue_folder
 from daskqueue.actors.queue import DURABLE_INCARNATION, QueueSpec, open_actor
+from daskqueue.actors.shards import Shards
 from daskqueue.clock import Clock
 from daskqueue.engine.settings import QueueSettings
-from daskqueue.errors import DaskQueueError, FolderInUseError, QueueLostError, QueueSilentError
+from daskqueue.errors import (
+    DaskQueueError,
+    FolderInUseError,
+    QueueLostError,
+    QueueSilentError,
+    SchedulerLostError,
+)
 from daskqueue.message import Durability
 from daskqueue.storage.folder import read_owner
 from daskqueue.storage.fs import LocalFileSystem
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from daskqueue.actors.directory import HostedPool
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +48,13 @@ _RETRY_SECONDS = 0.2
 
 @dataclass(frozen=True, slots=True)
 class PoolSpec:
-    """What makes a pool the pool it is; enough to find or re-open its queues from any process."""
+    """What makes a pool the pool it is; enough to find or re-open its queues from any process.
+
+    Attributes:
+        hosted: whether processes of their own serve its queues (``daskqueue serve queue``); clients only find
+            them, and there may be more than *n_queues* by now.
+        scheduler: the address of a hosted pool's scheduler.
+    """
 
     pool_id: str
     name: str
@@ -47,6 +62,8 @@ class PoolSpec:
     durability: Durability
     dirpath: str | None
     settings: QueueSettings = field(default_factory=QueueSettings)
+    hosted: bool = False
+    scheduler: str | None = None
 
 
 class Queues:
@@ -65,6 +82,7 @@ class Queues:
         self._tried: dict[int, int] = {}
         self._attaching: dict[int, asyncio.Task[None]] = {}
         self._watch: asyncio.Task[None] | None = None
+        self._shards = Shards(cluster, spec.name, self._learn) if spec.hosted else None
         self._closed = False
 
     # Life
@@ -84,6 +102,31 @@ class Queues:
         if record is not None and record.n_queues < self.spec.n_queues:
             await self._cluster.run(pool_folder.grow, self.spec.dirpath, self.spec.n_queues)
 
+    async def reach(self, seconds: float) -> None:
+        """Find a hosted pool; returns when one of its queues answers.
+
+        Raises:
+            NoSuchQueueError: the scheduler knows of none, for *seconds*.
+            QueueLostError: none of them answers, for *seconds*.
+        """
+        assert self._shards is not None
+        give_up_at = self._clock.now() + seconds
+        await self._shards.appear(seconds)
+        left = max(give_up_at - self._clock.now(), 1.0)
+        calls = {
+            asyncio.create_task(self.call(index, "ping", deadline=left, patience=left))
+            for index in range(self.spec.n_queues)
+        }
+        try:
+            while calls:
+                done, calls = await asyncio.wait(calls, return_when=asyncio.FIRST_COMPLETED)
+                if any(call.exception() is None for call in done):
+                    return
+            done.pop().result()
+        finally:
+            for call in calls:
+                call.cancel()
+
     async def find_all(self) -> None:
         """Find or re-open those queues that this client does not know the place of yet."""
         missing = [index for index in range(self.spec.n_queues) if index not in self._held]
@@ -94,11 +137,29 @@ class Queues:
         self._closed = True
         if self._watch is not None:
             self._watch.cancel()
+        if self._shards is not None:
+            self._shards.close()
         for task in self._attaching.values():
             task.cancel()
         for held in self._held.values():
             held.release()
         self._held.clear()
+
+    @property
+    def closed(self) -> bool:
+        """Whether this object or its client is closed."""
+        return self._closed or self._cluster.closed
+
+    def check_open(self) -> None:
+        """Make sure that the queues can still be called.
+
+        Raises:
+            QueueLostError: they cannot.
+        """
+        if self.closed:
+            what = "this handle" if self._closed else "the Dask client"
+            again = "connect to it again" if self.spec.hosted else "make a QueuePool with another client"
+            raise QueueLostError(f"{what} of pool {self.spec.name!r} is closed: {again}")
 
     # Calls
 
@@ -130,28 +191,48 @@ class Queues:
         """
         losses = 0
         give_up_at = self._clock.now() + patience
+        if self._shards is not None:
+            self._shards.look_soon()
         while True:
             held = self._held.get(index)
             try:
                 return await self._call_held(index, held, method, *args, deadline=deadline)
             except QueueLostError as error:
                 left = give_up_at - self._clock.now()
-                if left <= 0 or self._closed or self._cluster.closed or losses > MOST_LOSSES:
-                    raise
-                if isinstance(error, QueueSilentError):
+                self.check_open()
+                if left <= 0 or losses > MOST_LOSSES:
+                    raise self._gone(index, patience, error) from error.__cause__
+                silent = isinstance(error, QueueSilentError)
+                if silent and self._shards is None:
                     continue  # it may only be slow: nothing is made in its place while its worker lives
-                if await self._attach_again(index, held, left):
+                # A silent queue of hosts may be elsewhere by now; if it is not, its time goes on running.
+                if await self._attach_again(index, held, left) and not silent:
                     losses += 1
                     give_up_at = self._clock.now() + patience
 
     async def _call_held(
         self, index: int, held: Held | None, method: str, *args: Any, deadline: float
     ) -> tuple[ActorRef, Any]:
-        if self._cluster.closed:
-            raise QueueLostError("the Dask client is closed")
+        self.check_open()
         if held is None or held.lost:
             raise QueueLostError(f"queue {index} of pool {self.spec.name!r} is not open")
         return held.ref, await self._cluster.caller.call(held.ref, method, *args, deadline=deadline)
+
+    def _gone(self, index: int, seconds: float, error: QueueLostError) -> QueueLostError:
+        return error if self._shards is None else self._shards.gone(index, seconds, error)
+
+    def _learn(self, pool: HostedPool) -> None:
+        """Take in what hosts wrote down; the number of queues never shrinks, or messages would be out of sight."""
+        known, spec = self.spec.settings, self.spec
+        settings = replace(
+            known,
+            lease_seconds=pool.lease_seconds or known.lease_seconds,
+            max_messages=pool.max_messages,
+        )
+        count = max(spec.n_queues, pool.size)
+        if 0 < spec.n_queues < count:
+            logger.info("Queue %r has %d shards now", spec.name, count)
+        self.spec = replace(spec, n_queues=count, settings=settings)
 
     # Finding and making
 
@@ -177,9 +258,8 @@ class Queues:
             task.add_done_callback(lambda done: self._attached(index, done))
         done, _ = await asyncio.wait([task], timeout=seconds)
         if not done:
-            raise QueueLostError(
-                f"queue {index} of pool {self.spec.name!r} did not come back in {seconds:.0f} s"
-            )
+            what = f"queue {index} of pool {self.spec.name!r}"
+            raise self._gone(index, seconds, QueueLostError(f"{what} did not come back in {seconds:.0f} s"))
         if (error := task.exception()) is not None:
             if not isinstance(error, QueueLostError):
                 raise error
@@ -193,6 +273,9 @@ class Queues:
 
     async def _attach(self, index: int, *, create: bool) -> None:
         """Find queue *index* where it is, or open it on one of the workers."""
+        if self._shards is not None:
+            self._held[index] = await self._shards.attach(index)
+            return
         give_up_at = self._clock.now() + HANDOVER_SECONDS
         while True:
             try:
@@ -206,7 +289,7 @@ class Queues:
             except (FolderInUseError, QueueLostError) as error:
                 # Its last holder may still be dying, or another client was quicker and is found next time.
                 foreign = isinstance(error, FolderInUseError) and self._is_foreign(error.owner)
-                if foreign or self._clock.now() > give_up_at:
+                if foreign or self._clock.now() > give_up_at or self._cluster.closed:
                     raise
                 await asyncio.sleep(_RETRY_SECONDS)
             else:
@@ -277,7 +360,7 @@ class Queues:
                 return False
             while await self._cluster.caller.call(ref, "open", OPEN_SECONDS) is None:
                 logger.info("%s is still reading its log", ref.key)
-        except QueueSilentError:
+        except (QueueSilentError, SchedulerLostError):
             raise
         except DaskQueueError:
             return False

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from daskqueue.actors.runner import RAISED, Cut, Raised
+from daskqueue.actors.runner import Cut, Raised
 from daskqueue.actors.settlement import Settlement, runs_of
+from daskqueue.actors.timing import RAISED
 from daskqueue.results import describe_failure, encode_results
 
 CANNOT_PICKLE = "cannot_pickle_result"

@@ -14,14 +14,14 @@ from queue import SimpleQueue
 from typing import Any, NamedTuple
 
 from daskqueue.actors.settlement import runs_of
+from daskqueue.actors.timing import RAISED, TaskNames
 from daskqueue.batch import Batch, Broken, Group
-from daskqueue.clock import Stopwatch
+from daskqueue.clock import Stopwatch, ticks
 from daskqueue.consumer import ConsumerBaseClass, GeneralConsumer
 from daskqueue.errors import BatchError
 from daskqueue.message import Message
 
 CANNOT_LOAD = "cannot_load"
-RAISED = "raised"
 
 
 class Raised(NamedTuple):
@@ -51,6 +51,7 @@ class Work:
     """
 
     __slots__ = (
+        "_lapped",
         "base_id",
         "count",
         "cut_at",
@@ -60,7 +61,9 @@ class Work:
         "parts",
         "receipt",
         "source",
+        "spent",
         "taken",
+        "tasks",
         "watch",
         "withdrawn",
     )
@@ -86,6 +89,10 @@ class Work:
         self.withdrawn = 0
         self.cut_at = 0.0
         self.watch: Stopwatch | None = None
+        self.tasks = TaskNames()
+        # Several threads: the seconds of each message.
+        self.spent: list[float] | None = None
+        self._lapped = 0.0
 
     @property
     def unfinished(self) -> int:
@@ -93,10 +100,20 @@ class Work:
         return self.count - self.taken - self.withdrawn
 
     @property
+    def unended(self) -> int:
+        """How many messages run or are still to run here."""
+        done = self.taken + self.finished.qsize() if self.finished is not None else len(self.outcomes)
+        return max(self.count - self.withdrawn - done, 0)
+
+    @property
     def ended(self) -> bool:
         """Whether every message that was not given back has come to an end, taken or not."""
-        done = self.taken + self.finished.qsize() if self.finished is not None else len(self.outcomes)
-        return done + self.withdrawn >= self.count
+        return not self.unended
+
+    def lap(self) -> float:
+        """Return the seconds that passed here since the last call."""
+        before, self._lapped = self._lapped, self.watch.seconds if self.watch is not None else 0.0
+        return self._lapped - before
 
     def cuts(self) -> Iterator[Cut]:
         """Take what finished since the last time."""
@@ -120,6 +137,7 @@ class Runner:
         threads: how many run at the same time.
         loop: where coroutine functions are awaited.
         on_progress: called when a slice is finished, and for each message when there are several threads.
+        on_thread: called on a task thread before it runs something of a slice.
     """
 
     def __init__(
@@ -128,8 +146,10 @@ class Runner:
         threads: int,
         loop: asyncio.AbstractEventLoop,
         on_progress: Callable[[], object],
+        on_thread: Callable[[], object] = lambda: None,
     ) -> None:
         self._consumer = consumer
+        self._on_thread = on_thread
         # The functions of submitted messages are called without a detour through process_item.
         self._calls_directly = type(consumer).process_item is GeneralConsumer.process_item
         self._loop = loop
@@ -161,6 +181,7 @@ class Runner:
         if self._several:
             work.finished = SimpleQueue()
             work.outcomes = [None] * work.count
+            work.spent = [0.0] * work.count
             self._jobs.put(lambda: self._spread(work))
         else:
             self._jobs.put(lambda: self._run_in_order(work))
@@ -203,12 +224,16 @@ class Runner:
             job()
 
     def _run_in_order(self, work: Work) -> None:
+        self._on_thread()
         work.watch = Stopwatch()
         with self._lock:
             self._running, self._arguments, self._group_end = work, iter(()), 0
         for group in self._groups(work):
             if not self._begin(work, group):
                 break
+            if not work.tasks:
+                work.lap()  # loading the first function, and all that it imports, is no task's time
+            work.tasks.add(group)
             if isinstance(group, Broken):
                 work.outcomes.extend(repeat(Raised(group.error, CANNOT_LOAD), group.count))
             else:
@@ -242,6 +267,7 @@ class Runner:
     def _spread(self, work: Work) -> None:
         index = 0
         for group in self._groups(work):
+            work.tasks.add(group)
             if isinstance(group, Broken):
                 calls: Iterable[Callable[[], Any]] = repeat(
                     partial(Raised, group.error, CANNOT_LOAD), group.count
@@ -260,14 +286,18 @@ class Runner:
             unstarted.discard(index)
         if work.watch is None:
             work.watch = Stopwatch()
+        self._on_thread()
+        began = ticks()
         try:
             value = call()
         except StopIteration:
             value = Raised(_stop_iteration())
         except BaseException as error:  # noqa: BLE001  whatever a task raises is its own failure
             value = Raised(error)
-        work.outcomes[index] = value
         assert work.finished is not None
+        assert work.spent is not None
+        work.spent[index] = ticks() - began
+        work.outcomes[index] = value
         work.finished.put(index)
         self._on_progress()
 

@@ -26,6 +26,7 @@ class Source:
         directory: where the queue's present place is written down.
         pool_id: its pool.
         index: its number there.
+        consumer: who calls.
         ref: where it was last.
         home: whether it should wake this consumer before others.
         on_work: called when it may have work, and when it is found again.
@@ -37,6 +38,7 @@ class Source:
         directory: Directory,
         pool_id: str,
         index: int,
+        consumer: str,
         ref: ActorRef,
         *,
         home: bool,
@@ -51,6 +53,7 @@ class Source:
         self._directory = directory
         self._pool_id = pool_id
         self._index = index
+        self._consumer = consumer
         self._ref = ref
         self._home = home
         self._on_work = on_work
@@ -96,8 +99,9 @@ class Source:
 
     async def _wait_for_work(self) -> None:
         deadline = PARK_SECONDS + DEADLINE_SECONDS
+        arguments = (self._home, PARK_SECONDS, self._consumer)
         try:
-            while not await self._caller.call(self._ref, "park", self._home, PARK_SECONDS, deadline=deadline):
+            while not await self._caller.call(self._ref, "park", *arguments, deadline=deadline):
                 pass
         except DaskQueueError:
             self._parked = None

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 import daskqueue
+from daskqueue.cli import serve
 from daskqueue.cli.demo import demo
 
 app = typer.Typer(
@@ -17,6 +18,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command()(demo)
+app.add_typer(serve.app, name="serve")
 
 
 def _show_version(wanted: bool) -> None:

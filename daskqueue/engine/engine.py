@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 from daskqueue.batch import Batch
-from daskqueue.clock import Clock, jitter
+from daskqueue.clock import Clock, Stopwatch, jitter
 from daskqueue.core import reads
 from daskqueue.core.apply import apply
 from daskqueue.core.backoff import backoff
@@ -33,7 +33,9 @@ from daskqueue.core.tally import Receipt, State
 from daskqueue.engine.batches import BatchReader, Slice
 from daskqueue.engine.commit import GroupCommit
 from daskqueue.engine.files import Files
+from daskqueue.engine.meter import Meter
 from daskqueue.engine.outcomes import OutcomeStore, Page, cut
+from daskqueue.engine.reading import QueueReading, read
 from daskqueue.engine.records import CANCELLED, FAILED, RETURNED, Outcome, Witness, fact_frame, witness_bytes
 from daskqueue.engine.recovery import Book
 from daskqueue.engine.settings import QueueSettings
@@ -88,6 +90,7 @@ class Engine:
         thread: the engine's own thread.
         on_ready: called when messages may have become ready to lease.
         on_settled: called when messages came to an end.
+        meter: measures what happens; one of its own by default.
     """
 
     def __init__(
@@ -99,6 +102,7 @@ class Engine:
         *,
         on_ready: Callable[[], object],
         on_settled: Callable[[], object],
+        meter: Meter | None = None,
     ) -> None:
         self._files = files
         self._book: Book = files.book
@@ -108,11 +112,12 @@ class Engine:
         self._thread = thread
         self._on_ready = on_ready
         self._on_settled = on_settled
+        self._meter = meter or Meter()
         self._reader = BatchReader(files.log, files.book.positions)
         self._outcomes: OutcomeStore = files.outcomes
         self._commit = GroupCommit(
-            files.log.sync,
-            files.sync,
+            self._meter.timed(files.log.sync),
+            self._meter.timed(files.sync),
             lambda: self._queue.next_sequence,
             self._committed,
             thread,
@@ -146,20 +151,23 @@ class Engine:
             StorageError: the disk refused.
         """
         batches = [Batch.parse(data) for _, data in puts]
+        watch = Stopwatch()
         await self.writable()
+        now = self._clock.now()
         firsts: list[int] = []
         for (number, data), batch in zip(puts, batches, strict=True):
             command = Put(producer, number, batch.count, retries, delay_seconds)
             try:
-                first, facts = decide(self._queue, command, self._clock.now())
+                first, facts = decide(self._queue, command, now)
             except QueueFullError:
                 if firsts:
                     break
                 raise
             for fact in facts:
-                self._enter_put(fact, first, data, batch)
+                self._enter_put(fact, first, data, batch, now)
             firsts.append(first)
         await self._commit.durable()
+        self._meter.put_seconds.observe(watch.seconds)
         return firsts
 
     async def lease(self, consumer: str, pool: str, request: int, want: int, max_bytes: int) -> Leased | None:
@@ -181,6 +189,8 @@ class Engine:
             if grant is None:
                 return None
         self._record(facts)
+        if facts:
+            self._meter.leased(grant, self._book.marks, self._clock.now())
         await self._warm(grant.runs)
         slices = tuple(self._reader.slices(grant.runs))
         await self._bury_damaged(grant, slices)
@@ -195,10 +205,12 @@ class Engine:
         lease = self._queue.leases.get(receipt.lease)
         runs = merge(runs)
         witness = b""
+        now = self._clock.now()
         try:
-            settled, facts = decide(self._queue, Ack(receipt, runs), self._clock.now())
+            settled, facts = decide(self._queue, Ack(receipt, runs), now)
         except StaleReceiptError:
             return sum(run.count for run in runs)
+        self._meter.acked(settled.counted, self._book.marks, now)
         if lease is not None and blob is not None and settled.counted:
             returned = Outcome(RETURNED, lease.pool, lease.consumer, runs, blob)
             self._keep(returned, settled.counted)
@@ -288,9 +300,18 @@ class Engine:
         return self._queue.counters.enqueued
 
     @property
+    def epoch(self) -> int:
+        """Which opening of the folder this is: 1, 2, ..."""
+        return self._queue.epoch
+
+    @property
     def failure(self) -> str | None:
         """Why the engine can do nothing more, None while it can."""
         return self._files.log.failure or self._outcomes.log.failure
+
+    def reading(self) -> QueueReading:
+        """Return what metrics tell of the queue at this moment."""
+        return read(self._files, self._meter, self._clock.now())
 
     def finished(self, pool: str) -> int:
         """Return how many messages a consumer pool has settled."""
@@ -370,15 +391,19 @@ class Engine:
         if any(isinstance(fact, _ENDINGS) for fact in facts):
             self._on_settled()
 
-    def _enter_put(self, fact: Fact, first: int, data: bytes, batch: Batch) -> None:
+    def _enter_put(self, fact: Fact, first: int, data: bytes, batch: Batch, now: float) -> None:
         if fact.volatile:
             apply(self._queue, fact)
             return
         (stretch,) = self._files.log.append([fact_frame(fact, data)])
         self._book.enter(fact, stretch)
+        self._book.marks.note(first, now)
         self._reader.remember(stretch, first, batch)
 
     def _committed(self, sequence: int) -> None:
+        fresh = sequence - self._queue.committed
+        if fresh > 0:
+            self._meter.commit_messages.observe(fresh)
         apply(self._queue, Committed(sequence))
         self._on_ready()
         self._upkeep.start_if_due()
@@ -420,10 +445,11 @@ class Engine:
 
     async def _bury_damaged(self, grant: Grant, slices: tuple[Slice, ...]) -> None:
         """What was leased but cannot be read becomes a dead letter instead of being leased for ever."""
-        read = merge(Run(part.first, part.first + part.size) for part in slices)
-        if read != grant.runs:
+        whole = merge(Run(part.first, part.first + part.size) for part in slices)
+        if whole != grant.runs:
             await self.writable()
-            lost = subtract(grant.runs, read)
+            lost = subtract(grant.runs, whole)
+            self._meter.damaged += sum(run.count for run in lost)
             _, facts = decide(
                 self._queue, Nack(grant.receipt, lost, "damaged", final=True), self._clock.now()
             )

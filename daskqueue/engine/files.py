@@ -20,7 +20,7 @@ from daskqueue.message import Run
 from daskqueue.storage import checkpoint
 from daskqueue.storage.folder import FolderLock
 from daskqueue.storage.frame import Buffer, Frame
-from daskqueue.storage.fs import FileSystem
+from daskqueue.storage.fs import FileSystem, Volume
 from daskqueue.storage.log import Log, Position
 from daskqueue.storage.positions import Entry
 from daskqueue.storage.segment import HEADER_BYTES
@@ -48,6 +48,7 @@ class Files:
         self.book = book
         self.recovered = recovered
         self._fs = fs
+        self._folder = folder
         self._index_path = _index_path(folder)
         self._lock = lock
         self._settings = settings
@@ -173,6 +174,13 @@ class Files:
             for failed in _failures(frame)
             for part in cut(failed, wanted)
         ]
+
+    def volume(self) -> Volume | None:
+        """Return how much room there is where the folder lies, None if the disk does not say."""
+        try:
+            return self._fs.volume(self._folder)
+        except OSError:
+            return None
 
     def close(self) -> None:
         """Close the files and give up the lock, without a sync."""

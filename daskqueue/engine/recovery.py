@@ -27,6 +27,7 @@ from daskqueue.core.snapshot import restore, snapshot
 from daskqueue.engine.batches import moved_run
 from daskqueue.engine.records import read_fact, read_position, read_witness
 from daskqueue.engine.settings import QueueSettings
+from daskqueue.engine.time_marks import TimeMarks
 from daskqueue.storage import checkpoint
 from daskqueue.storage.fs import FileSystem
 from daskqueue.storage.log import Log, Position, Stretch
@@ -38,12 +39,13 @@ _MAX_POOLS = 64
 
 @dataclass(slots=True)
 class Book:
-    """What is known of a queue: its state, where its bytes are, and what each consumer pool has finished."""
+    """What is known of a queue: its state, where its bytes are, since when, and what consumer pools have finished."""
 
     queue: Queue
     positions: Positions = field(default_factory=Positions)
     failures: Positions = field(default_factory=Positions)
     finished: dict[str, int] = field(default_factory=dict)
+    marks: TimeMarks = field(default_factory=TimeMarks)
 
     def enter(self, fact: Fact, stretch: Stretch) -> None:
         """Bring everything up to date with a fact that lies at *stretch* of the log."""
@@ -88,6 +90,7 @@ class Book:
             self.finished,
             results,
             now,
+            self.marks.dump(now),
         ]
         data: bytes = msgpack.packb(rows)
         return data
@@ -124,6 +127,7 @@ def recover(
     book, whole, saved_at = Book(Queue(settings.of_core())), Position(0, 0), 0.0
     if saved is not None and not replay.relocated:
         book, whole, saved_at = _load(saved.payload, settings)
+    unmarked = book.queue.next_sequence
     acks = _Acks(results, whole)
     for frame, stretch in replay:
         fact, attachment = read_fact(frame)
@@ -135,6 +139,8 @@ def recover(
         if fact is not None:
             book.enter(fact, stretch)
     acks.judge(book)
+    # Facts have no time: what the checkpoint does not know counts from this opening on.
+    book.marks.note(unmarked, clock.now())
     report = replay.report
     found = Recovered(
         frames=report.frames,
@@ -203,7 +209,8 @@ class _Acks:
 
 def _load(payload: bytes, settings: QueueSettings) -> tuple[Book, Position, float]:
     state: list[Any]
-    state, positions, failures, finished, results, saved_at = msgpack.unpackb(payload, use_list=True)
+    state, positions, failures, finished, results, saved_at, *later = msgpack.unpackb(payload, use_list=True)
     queue = restore(state, settings.of_core())
-    book = Book(queue, Positions.load(positions), Positions.load(failures), finished)
+    marks = TimeMarks.load(later[0]) if later else TimeMarks()
+    book = Book(queue, Positions.load(positions), Positions.load(failures), finished, marks)
     return book, Position(*results), saved_at

@@ -9,7 +9,7 @@ from __future__ import annotations
 import fcntl
 import os
 from itertools import islice
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -19,6 +19,13 @@ if TYPE_CHECKING:
 
 MAX_BUFFERS = 1024  # IOV_MAX on Linux: one buffer more and writev answers EINVAL
 PRIVATE_FILE = 0o600
+
+
+class Volume(NamedTuple):
+    """How many bytes may still be written where a folder lies, and how many there can be at all."""
+
+    free_bytes: int
+    size_bytes: int
 
 
 class FileSystem(Protocol):
@@ -73,8 +80,8 @@ class FileSystem(Protocol):
     def close(self, handle: int) -> None:
         """Give a handle back, and with it the lock it may hold."""
 
-    def free_bytes(self, path: Path) -> int:
-        """Return how many bytes may still be written where the folder lies."""
+    def volume(self, path: Path) -> Volume:
+        """Return how much room there is where the folder lies."""
 
 
 class LocalFileSystem(FileSystem):
@@ -156,9 +163,9 @@ class LocalFileSystem(FileSystem):
     def close(self, handle: int) -> None:
         os.close(handle)
 
-    def free_bytes(self, path: Path) -> int:
+    def volume(self, path: Path) -> Volume:
         volume = os.statvfs(path)
-        return volume.f_bavail * volume.f_frsize
+        return Volume(volume.f_bavail * volume.f_frsize, volume.f_blocks * volume.f_frsize)
 
 
 def _groups(buffers: Sequence[Buffer]) -> Iterator[Sequence[Buffer]]:

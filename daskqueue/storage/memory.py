@@ -7,7 +7,7 @@ import os
 from itertools import count
 from typing import TYPE_CHECKING
 
-from daskqueue.storage.fs import FileSystem
+from daskqueue.storage.fs import FileSystem, Volume
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -102,9 +102,10 @@ class MemoryFileSystem(FileSystem):
         if file.holder == handle:
             file.holder = None
 
-    def free_bytes(self, path: Path) -> int:
+    def volume(self, path: Path) -> Volume:
         self._demand_folder(path)
-        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        page = os.sysconf("SC_PAGE_SIZE")
+        return Volume(os.sysconf("SC_AVPHYS_PAGES") * page, os.sysconf("SC_PHYS_PAGES") * page)
 
     def _hand_out(self, file: _File) -> int:
         handle = next(self._numbers)

@@ -14,6 +14,7 @@ import pytest
 FOLDER = Path(__file__).parents[2] / "benchmarks"
 TITLES = {
     "throughput": ["End to end", "Durable enqueue", "One task there and back"],
+    "throughput --hosts": ["Hosts beside a LocalCluster"],
     "backlog": ["20,000 pending messages"],
     "idle": ["8 idle consumers"],
 }
@@ -21,7 +22,8 @@ SPREAD = {"median", "low", "high"}
 
 
 def run(name, *arguments):
-    command = [sys.executable, FOLDER / f"{name}.py", *arguments]
+    script, *options = name.split()
+    command = [sys.executable, FOLDER / f"{script}.py", *options, *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 

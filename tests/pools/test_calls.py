@@ -8,7 +8,7 @@ import time
 import pytest
 from clusters import kill, pids, worker_of_queue
 
-from daskqueue.actors.caller import Caller
+from daskqueue.actors.cluster import Cluster
 from daskqueue.actors.directory import ActorRef
 from daskqueue.batch import encode_one
 from daskqueue.errors import BatchError, QueueLostError
@@ -20,7 +20,7 @@ def ref_of(pool, index=0):
 
 def call(client, *args, **kwargs):
     """Call an actor from the client's event loop; return a future."""
-    coroutine = Caller.of_client(client).call(*args, **kwargs)
+    coroutine = Cluster(client).caller.call(*args, **kwargs)
     return asyncio.run_coroutine_threadsafe(coroutine, client.loop.asyncio_loop)
 
 

@@ -79,7 +79,7 @@ def test_what_is_missing_is_said_to_be_missing(place):
         lambda: place.fs.lock(place.folder / "no" / "file"),
         lambda: place.fs.names(place.folder / "no"),
         lambda: place.fs.sync_folder(place.folder / "no"),
-        lambda: place.fs.free_bytes(place.folder / "no"),
+        lambda: place.fs.volume(place.folder / "no"),
     ):
         with pytest.raises(FileNotFoundError):
             attempt()
@@ -115,8 +115,9 @@ def test_a_lock_is_held_until_its_handle_is_closed(place):
     place.fs.close(place.fs.lock(place.folder / "lock"))
 
 
-def test_free_bytes_are_some(place):
-    assert place.fs.free_bytes(place.folder) > 0
+def test_a_volume_has_some_room(place):
+    volume = place.fs.volume(place.folder)
+    assert 0 < volume.free_bytes <= volume.size_bytes
 
 
 def test_new_folders_are_synced_into_their_parents(tmp_path):

@@ -1,0 +1,111 @@
+"""What metrics tell of a queue at one moment; made in constant time, whatever the backlog."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from daskqueue.core.apply import count_pieces
+from daskqueue.core.queue import Counters, Queue
+from daskqueue.core.runs import RunMap
+from daskqueue.core.tally import Piece, State
+from daskqueue.engine.files import Files
+from daskqueue.engine.meter import Meter
+from daskqueue.engine.time_marks import TimeMarks
+from daskqueue.storage.fs import Volume
+
+V = TypeVar("V")
+
+
+@dataclass(frozen=True, slots=True)
+class QueueReading:
+    """One look at a queue.
+
+    Attributes:
+        messages: how many are in each state; delayed ones that are due count as ready.
+        oldest_seconds: the time since the put of the oldest message of each state that has any.
+        counters: what has happened in the life of the queue, earlier openings included.
+        log_bytes: of the segments with messages and facts.
+        results_bytes: of the segments with results.
+        segments: files of both kinds.
+        volume: the room where the folder lies; None if the disk does not say.
+        corrupt_records: places found damaged at the opening, and messages that could not be read since.
+        recovery_seconds: how long the opening took.
+        epoch: which opening of the folder this is.
+        failure: why nothing can be written any more; empty while all is well.
+    """
+
+    messages: dict[State, int]
+    oldest_seconds: dict[State, float]
+    counters: Counters
+    log_bytes: int
+    results_bytes: int
+    segments: int
+    volume: Volume | None
+    corrupt_records: int
+    recovery_seconds: float
+    epoch: int
+    failure: str
+
+    def as_stats(self) -> dict[str, Any]:
+        """Return the part of a host's ``/stats`` that the queue knows."""
+        ages = [
+            self.oldest_seconds[s]
+            for s in (State.READY, State.LEASED, State.DELAYED)
+            if s in self.oldest_seconds
+        ]
+        return {
+            "messages": {str(state): count for state, count in self.messages.items()},
+            "oldest_age_seconds": max(ages, default=None),
+            "enqueued": self.counters.enqueued,
+            "acked": self.counters.acked,
+            "volume": self.volume._asdict() if self.volume is not None else None,
+        }
+
+
+def read(files: Files, meter: Meter, now: float) -> QueueReading:
+    """Return the reading of an open queue at *now*."""
+    queue = files.book.queue
+    due = queue.delayed.due(now)
+    due_count = count_pieces(due)
+    log, results = files.log.segments, files.outcomes.log.segments
+    return QueueReading(
+        messages={
+            State.READY: queue.ready.count + due_count,
+            State.LEASED: queue.in_flight,
+            State.DELAYED: queue.delayed.count - due_count,
+            State.DEAD: queue.dead.count,
+        },
+        oldest_seconds=_ages(_oldest(queue, due, now), files.book.marks, now),
+        counters=queue.counters,
+        log_bytes=sum(segment.length for segment in log),
+        results_bytes=sum(segment.length for segment in results),
+        segments=len(log) + len(results),
+        volume=files.volume(),
+        corrupt_records=files.recovered.damaged_frames + meter.damaged,
+        recovery_seconds=files.recovered.seconds,
+        epoch=queue.epoch,
+        failure=files.log.failure or files.outcomes.log.failure or "",
+    )
+
+
+def _ages(sequences: dict[State, int | None], marks: TimeMarks, now: float) -> dict[State, float]:
+    put_at = {state: marks.put_at(first) for state, first in sequences.items() if first is not None}
+    return {state: max(now - at, 0.0) for state, at in put_at.items() if at is not None}
+
+
+def _oldest(queue: Queue, due: list[Piece], now: float) -> dict[State, int | None]:
+    """Return the lowest sequence in each state."""
+    delayed = (first for first, _, delay in queue.delayed.runs if delay.due_at > now)
+    leased = [next(iter(lease.runs), None) for lease in list(queue.leases.values())]
+    return {
+        State.READY: min((piece[0] for piece in (*_front(queue.ready), *due[:1])), default=None),
+        State.LEASED: min((piece[0] for piece in leased if piece is not None), default=None),
+        State.DELAYED: next(delayed, None),
+        State.DEAD: min((piece[0] for piece in _front(queue.dead)), default=None),
+    }
+
+
+def _front(runs: RunMap[V]) -> tuple[tuple[int, int, V], ...]:
+    piece = next(iter(runs), None)
+    return () if piece is None else (piece,)

@@ -1,0 +1,148 @@
+"""A process that serves one queue of a pool: the queue stays open while workers of Dask come and go."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from daskqueue import __version__
+from daskqueue.actors.directory import Directory, hosted_id
+from daskqueue.actors.door import Door
+from daskqueue.actors.queue import QueueService, QueueSpec
+from daskqueue.engine.settings import QueueSettings
+from daskqueue.errors import FolderInUseError
+from daskqueue.message import Durability
+from daskqueue.serve.membership import Membership, Place
+from daskqueue.serve.status_server import NotDrainableError
+
+if TYPE_CHECKING:
+    from distributed import Worker
+
+logger = logging.getLogger(__name__)
+
+OPEN_SECONDS = 5.0
+# How long to wait between two looks at a folder that another process still holds.
+HELD_SECONDS = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class QueueOptions:
+    """What one queue host is told: which queue of which pool, where its folder and its scheduler are."""
+
+    name: str
+    shard: int
+    folder: str
+    place: Place
+    settings: QueueSettings = field(default_factory=QueueSettings)
+
+
+class QueueHost:
+    """Serves one queue until it is told to stop."""
+
+    def __init__(self, options: QueueOptions) -> None:
+        self._options = options
+        self._membership = Membership(options.place, self._joined)
+        self._joins = 0
+        self._opened = asyncio.Event()
+        self._service = QueueService(_spec_of(options), self._membership, asyncio.get_running_loop())
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Open the queue and serve it until *stop* is set; then flush and close it.
+
+        Raises:
+            StorageError: the folder cannot be used.
+        """
+        stopped = asyncio.create_task(stop.wait())
+        opening = asyncio.create_task(self._open())
+        joining = asyncio.create_task(self._membership.run())
+        try:
+            await asyncio.wait([stopped, opening], return_when=asyncio.FIRST_COMPLETED)
+            if opening.done():
+                opening.result()
+                await stopped
+        finally:
+            opening.cancel()
+            await self._service.close()
+            joining.cancel()
+            await asyncio.wait([joining, opening])
+            stopped.cancel()
+
+    # What its status server says
+
+    def ready(self) -> str:
+        """Return why the queue cannot be used now, empty when it can."""
+        if not self._opened.is_set():
+            return f"shard {self._options.shard} is reading its log, or waits for its folder"
+        return self._service.failure or self._membership.waiting
+
+    def stats(self) -> dict[str, Any]:
+        """Return what ``/stats`` shows."""
+        reason = self.ready()
+        reading = self._service.reading()
+        return {
+            "role": "queue",
+            "name": self._options.name,
+            "shard": self._options.shard,
+            "ready": not reason,
+            "reason": reason,
+            **(reading.as_stats() if reading else {}),
+            "version": __version__,
+        }
+
+    def drain(self, on: bool) -> None:
+        """Refuse: a queue keeps its messages wherever it is.
+
+        Raises:
+            NotDrainableError: always.
+        """
+        raise NotDrainableError(
+            "a queue has nothing to drain: its messages stay in its folder; drain its consumers"
+        )
+
+    # Inside
+
+    async def _open(self) -> None:
+        held = ""
+        while True:
+            try:
+                while await self._service.open(OPEN_SECONDS) is None:
+                    logger.info("Shard %d is still reading its log", self._options.shard)
+            except FolderInUseError as error:
+                if held != (held := str(error)):
+                    logger.warning("Waiting for the folder: %s", error)
+                await asyncio.sleep(HELD_SECONDS)
+            else:
+                break
+        self._opened.set()
+        logger.info("Shard %d of %r is open", self._options.shard, self._options.name)
+
+    async def _joined(self, worker: Worker) -> None:
+        """Put a door to the queue into the worker, and tell the directory under which key."""
+        await self._opened.wait()
+        self._joins += 1
+        options = self._options
+        key = f"{options.name}-queue-{options.shard}-e{self._service.epoch}-g{self._joins}"
+        worker.state.actors[key] = Door(self._service, asyncio.get_running_loop(), owns=False)
+        directory = Directory(self._membership)
+        former = await directory.find(hosted_id(options.name), options.shard)
+        await self._service.announce(key)
+        if former is not None and former.address != worker.address:
+            # Only one process can have the folder open, so the one before is dead, whether Dask knows it or not.
+            logger.info("Shard %d was at %s before", options.shard, former.address)
+            await directory.drop_worker(former.address)
+
+
+def _spec_of(options: QueueOptions) -> QueueSpec:
+    return QueueSpec(
+        pool_id=hosted_id(options.name),
+        pool_name=options.name,
+        index=options.shard,
+        key=f"{options.name}-queue-{options.shard}",
+        durability=Durability.DURABLE,
+        dirpath=options.folder,
+        former_incarnation=0,
+        settings=options.settings,
+        hosted=True,
+    )
