@@ -9,8 +9,10 @@ from pathlib import Path
 
 from dask.utils import parse_timedelta
 
+Duration = float | str | timedelta
 
-def seconds_of(what: str, value: float | str | timedelta, *, least: float = 0.0) -> float:
+
+def seconds_of(what: str, value: Duration, *, least: float = 0.0) -> float:
     """Return *value* in seconds: a number, a timedelta, or text such as ``"10s"`` and ``"5 minutes"``.
 
     Raises:
@@ -23,6 +25,11 @@ def seconds_of(what: str, value: float | str | timedelta, *, least: float = 0.0)
     if not least <= seconds < math.inf:
         raise ValueError(f"{what} is {value!r}; it must be {least:g} seconds or more")
     return seconds
+
+
+def timeout_of(value: Duration | None) -> float | None:
+    """Return a time-out in seconds, None for as long as it takes; see :func:`seconds_of`."""
+    return None if value is None else seconds_of("timeout", value)
 
 
 def check_count(what: str, value: object, *, least: int = 1, most: int | None = None) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 from daskqueue.actors.cluster import loop_of
 from daskqueue.actors.consumers import Consumers, CrewSpec
 from daskqueue.actors.settlement import name_of
-from daskqueue.arguments import check_count
+from daskqueue.arguments import Duration, check_count, timeout_of
 from daskqueue.batch import Broken
 from daskqueue.clock import Clock, new_name
 from daskqueue.consumer import ConsumerBaseClass, GeneralConsumer
@@ -103,7 +103,7 @@ class ConsumerPool:
         """
         return self._sync(self._start)
 
-    def join(self, timeout: float | None = None, *, progress: bool = False) -> None:
+    def join(self, timeout: Duration | None = None, *, progress: bool = False) -> None:
         """Wait until nothing waits or runs in any queue, whoever put it; then stop the consumers.
 
         Args:
@@ -115,7 +115,7 @@ class ConsumerPool:
             WaitTimeoutError: not done in time; the consumers go on.
             MessagesLostError: a transient queue was lost since the start, with the messages in it.
         """
-        return self._sync(self._join, timeout, progress)
+        return self._sync(self._join, timeout_of(timeout), progress)
 
     def results(self) -> Results:
         """Return what the tasks returned: ``{consumer name: {hash(job): value}}``.

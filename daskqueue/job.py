@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Generator, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, overload
 
+from daskqueue.arguments import Duration, timeout_of
 from daskqueue.batch import Broken
 from daskqueue.errors import JobCancelledError, JobFailedError, ResultExpiredError, WaitTimeoutError
 from daskqueue.message import MessageId, pack_id, unpack_id
@@ -58,11 +59,11 @@ class Job:
         """``pending``, ``processing``, ``finished``, ``error``, ``cancelled``, or ``lost`` (no longer kept)."""
         return self._pool.sync(self._status)
 
-    def result(self, timeout: float | None = None) -> Any:
+    def result(self, timeout: Duration | None = None) -> Any:
         """Wait for the task and return what it returned.
 
         Args:
-            timeout: seconds to wait at most; None for as long as it takes.
+            timeout: seconds (or text such as ``"10s"``) to wait at most; None for as long as it takes.
 
         Raises:
             WaitTimeoutError: it was not done in time.
@@ -70,20 +71,20 @@ class Job:
             ResultExpiredError: it is done, but its result is no longer kept.
             Exception: whatever the task raised, after its last retry.
         """
-        return self._pool.sync(self._result, timeout)
+        return self._pool.sync(self._result, timeout_of(timeout))
 
-    def exception(self, timeout: float | None = None) -> BaseException | None:
+    def exception(self, timeout: Duration | None = None) -> BaseException | None:
         """Wait for the task and return what it raised after its last retry, None if it returned.
 
         Raises:
             WaitTimeoutError: it was not done in time.
             JobCancelledError: it was cancelled.
         """
-        return self._pool.sync(self._exception, timeout)
+        return self._pool.sync(self._exception, timeout_of(timeout))
 
-    def traceback(self, timeout: float | None = None) -> str | None:
+    def traceback(self, timeout: Duration | None = None) -> str | None:
         """Wait for the task and return the traceback of what it raised as text, None if it returned."""
-        return self._pool.sync(self._traceback, timeout)
+        return self._pool.sync(self._traceback, timeout_of(timeout))
 
     def done(self) -> bool:
         """Return whether the task has come to an end, one way or another."""

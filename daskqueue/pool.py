@@ -13,7 +13,7 @@ from distributed import Client
 
 from daskqueue.actors.queues import PoolSpec, Queues
 from daskqueue.actors.settlement import runs_of
-from daskqueue.arguments import check_count, check_name, folder_of, seconds_of
+from daskqueue.arguments import Duration, check_count, check_name, folder_of, seconds_of, timeout_of
 from daskqueue.batch import encode_calls, encode_items, encode_one
 from daskqueue.clock import new_name
 from daskqueue.connection import Connection
@@ -185,7 +185,7 @@ class QueuePool:
         return self._send_all(items, batch_size, encode_items)
 
     def gather(
-        self, jobs: Iterable[Job] | Jobs, timeout: float | str | None = None, errors: Errors = "raise"
+        self, jobs: Iterable[Job] | Jobs, timeout: Duration | None = None, errors: Errors = "raise"
     ) -> list[Any]:
         """Wait for all jobs and return what their tasks returned, in the order of the jobs.
 
@@ -203,7 +203,7 @@ class QueuePool:
         if errors not in {"raise", "return"}:
             raise ValueError(f'errors is {errors!r}; choose "raise" or "return"')
         jobs = self._own(jobs)
-        seconds = None if timeout is None else seconds_of("timeout", timeout)
+        seconds = timeout_of(timeout)
         found = self.sync(fetch, self.queues, wanted_of(jobs), seconds, errors)
         if self.client.asynchronous:
             return cast("list[Any]", _decoded_later(jobs, found, errors))
@@ -215,7 +215,7 @@ class QueuePool:
         *,
         retries: int | None = None,
         delay: float | str | None = None,
-        timeout: float | str | None = None,
+        timeout: Duration | None = None,
     ) -> QueuePool:
         """Return the same pool with other options for what is submitted through it.
 

@@ -26,6 +26,9 @@ class Ended(NamedTuple):
     reason: str
 
 
+_Answer = list[tuple[str, list[tuple[int, int]], bytes, str]]
+
+
 class Waiting:
     """Tells how jobs ended, once they did. All methods run on the client's event loop."""
 
@@ -72,6 +75,7 @@ class _Poll:
         self._wanted: dict[int, list[asyncio.Future[Ended]]] = {}
         self._task: asyncio.Task[None] | None = None
         self._more = asyncio.Event()
+        self._calls: set[asyncio.Task[_Answer]] = set()
 
     def add(self, sequence: int) -> asyncio.Future[Ended]:
         future: asyncio.Future[Ended] = asyncio.get_running_loop().create_future()
@@ -84,12 +88,16 @@ class _Poll:
     def close(self) -> None:
         if self._task is not None:
             self._task.cancel()
+        for call in self._calls:
+            call.cancel()
 
     async def _run(self) -> None:
         try:
             while self._wanted:
                 self._more.clear()
                 answer = asyncio.get_running_loop().create_task(self._ask(runs_of(sorted(self._wanted))))
+                self._calls.add(answer)
+                answer.add_done_callback(self._calls.discard)
                 more = asyncio.get_running_loop().create_task(self._more.wait())
                 # A second call of the same name ends the one that is parked, so nobody waits behind old jobs.
                 await asyncio.wait([answer, more], return_when=asyncio.FIRST_COMPLETED)
@@ -104,8 +112,8 @@ class _Poll:
         finally:
             self._task = None
 
-    async def _ask(self, runs: list[tuple[int, int]]) -> list[tuple[str, list[tuple[int, int]], bytes, str]]:
-        ended: list[tuple[str, list[tuple[int, int]], bytes, str]] = await self._queues.call(
+    async def _ask(self, runs: list[tuple[int, int]]) -> _Answer:
+        ended: _Answer = await self._queues.call(
             self._index,
             "wait_settled",
             self._name,
@@ -117,7 +125,7 @@ class _Poll:
         )
         return ended
 
-    def _take_late(self, answer: asyncio.Task[list[tuple[str, list[tuple[int, int]], bytes, str]]]) -> None:
+    def _take_late(self, answer: asyncio.Task[_Answer]) -> None:
         if answer.cancelled():
             return
         if (error := answer.exception()) is not None:
@@ -125,7 +133,7 @@ class _Poll:
         else:
             self._take(answer.result())
 
-    def _take(self, answer: list[tuple[str, list[tuple[int, int]], bytes, str]]) -> None:
+    def _take(self, answer: _Answer) -> None:
         for state, runs, blob, reason in answer:
             index = 0
             for first, last in runs:

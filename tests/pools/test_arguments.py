@@ -7,7 +7,7 @@ import re
 import pytest
 
 from daskqueue import ConsumerPool, Durability, GeneralConsumer, QueuePool
-from daskqueue.errors import BatchError
+from daskqueue.errors import BatchError, WaitTimeoutError
 
 
 def double(number):
@@ -162,9 +162,17 @@ def test_a_generator_that_raises_in_the_middle_is_heard(make):
     assert sum(pool.get_queue_size().values()) <= 2
 
 
+def test_a_timeout_is_a_duration_as_everywhere(make):
+    job = make.queues().submit(double, 2)
+    with pytest.raises(WaitTimeoutError, match=r"not done after 0\.05 s"):
+        job.result(timeout="50ms")
+    with pytest.raises(ValueError, match="timeout is 'soon'"):
+        job.exception(timeout="soon")
+
+
 def test_a_join_timeout_that_is_no_number_is_refused(make):
     consumers = make.consumers(make.queues())
-    with pytest.raises((TypeError, ValueError)):
+    with pytest.raises(ValueError, match="timeout is 'soon'"):
         consumers.join(timeout="soon")
     consumers.cancel()
 
