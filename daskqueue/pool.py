@@ -11,20 +11,20 @@ from typing import TYPE_CHECKING, Any, Self, cast
 
 from distributed import Client
 
+from daskqueue import every_queue
 from daskqueue.actors.queues import PoolSpec, Queues
-from daskqueue.actors.settlement import runs_of
 from daskqueue.arguments import Duration, check_count, check_name, folder_of, seconds_of, timeout_of
 from daskqueue.batch import encode_calls, encode_items, encode_one
 from daskqueue.clock import new_name
 from daskqueue.connection import Connection
 from daskqueue.engine.settings import QueueSettings
-from daskqueue.errors import DaskQueueError, QueueLostError
 from daskqueue.functions import FunctionRecords
 from daskqueue.gathering import Errors, decoded, fetch, wanted_of
 from daskqueue.job import Job, Jobs
-from daskqueue.message import MAX_QUEUES, Durability, unpack_id
+from daskqueue.message import MAX_QUEUES, Durability
 from daskqueue.notices import show_notices
-from daskqueue.status import describe_queues, pending_of, queue_line
+from daskqueue.queue_view import QueueView
+from daskqueue.status import describe_queues
 from daskqueue.submitting import Encode, SubmitOptions, batched
 
 if TYPE_CHECKING:
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_STATUS_SECONDS = 5.0
 # What is settled in memory should be given back soon.
 TRANSIENT_SEGMENT_BYTES = 8 << 20
 
@@ -309,7 +308,7 @@ class QueuePool:
         Raises:
             QueueLostError: a queue does not answer, so that nobody knows.
         """
-        return self.sync(self._sizes)
+        return self.sync(every_queue.sizes, self.queues)
 
     def cancel(self, jobs: Iterable[Job] | Jobs) -> int:
         """Drop those of the jobs that still wait; return how many were.
@@ -318,7 +317,8 @@ class QueuePool:
             ValueError: a job of another pool.
         """
         jobs = self._own(jobs)
-        return self.sync(self._cancel, jobs.ids() if isinstance(jobs, Jobs) else [job.id for job in jobs])
+        ids = jobs.ids() if isinstance(jobs, Jobs) else [job.id for job in jobs]
+        return self.sync(every_queue.cancel, self.queues, ids)
 
     def _own(self, jobs: Iterable[Job] | Jobs) -> Jobs | list[Job]:
         jobs = jobs if isinstance(jobs, Jobs) else list(jobs)
@@ -331,7 +331,7 @@ class QueuePool:
 
     def reset(self) -> int:
         """Drop all messages that wait, in all queues; return how many. What runs is finished."""
-        return self.sync(self._reset)
+        return self.sync(every_queue.purge, self.queues)
 
     def __repr__(self) -> str:
         if self.client.asynchronous:
@@ -402,44 +402,11 @@ class QueuePool:
 
     async def statuses(self, pool_id: str = "") -> list[dict[str, Any]]:
         """Return what each queue says of itself; one that does not answer is marked ``lost``."""
-        return list(await asyncio.gather(*(self._status(index, pool_id) for index in range(self.n_queues))))
-
-    async def _sizes(self) -> dict[str, int]:
-        statuses = await self.statuses()
-        for status in statuses:
-            if "lost" in status:
-                raise QueueLostError(f"{status['name']}: {status['lost']}")
-        return {status["name"]: pending_of(status) for status in statuses}
+        return await every_queue.statuses(self.queues, pool_id)
 
     async def describe(self) -> str:
         """Return the pool's repr."""
         return describe_queues(await self.statuses())
-
-    async def _status(self, index: int, pool_id: str) -> dict[str, Any]:
-        try:
-            status: dict[str, Any] = await self.queues.call(
-                index, "status", pool_id, deadline=_STATUS_SECONDS, patience=_STATUS_SECONDS
-            )
-        except DaskQueueError as error:
-            return {"name": f"queue {index}", "lost": str(error), "finished": 0}
-        return status
-
-    async def _cancel(self, ids: Iterable[int]) -> int:
-        wanted: dict[tuple[int, int], list[int]] = {}
-        for job_id in ids:
-            place = unpack_id(job_id)
-            wanted.setdefault((place.queue, place.incarnation), []).append(place.sequence)
-        dropped = await asyncio.gather(
-            *(
-                self.queues.call(index, "cancel", incarnation, runs_of(sorted(sequences)))
-                for (index, incarnation), sequences in wanted.items()
-            )
-        )
-        return sum(last - first for runs in dropped for first, last in runs)
-
-    async def _reset(self) -> int:
-        dropped = await asyncio.gather(*(self.queues.call(index, "purge") for index in range(self.n_queues)))
-        return sum(last - first for runs in dropped for first, last in runs)
 
     # Sending
 
@@ -472,31 +439,3 @@ class QueuePool:
 
 async def _decoded_later(jobs: Jobs | list[Job], found: Any, errors: Errors) -> list[Any]:
     return decoded(jobs, await found, errors)
-
-
-class QueueView:
-    """One queue of a pool."""
-
-    def __init__(self, pool: QueuePool, index: int) -> None:
-        self.index = index
-        self._pool = pool
-
-    def qsize(self) -> int:
-        """Return how many messages wait or run."""
-        return self._pool.sync(self._size)
-
-    def status(self) -> dict[str, Any]:
-        """Return the queue's name and its counts by state."""
-        return self._pool.sync(self._status)
-
-    async def _size(self) -> int:
-        return pending_of(await self._status())
-
-    async def _status(self) -> dict[str, Any]:
-        status: dict[str, Any] = await self._pool.queues.call(self.index, "status")
-        return status
-
-    def __repr__(self) -> str:
-        if self._pool.client.asynchronous:
-            return f"queue {self.index} of {self._pool.name!r}"
-        return queue_line(self.status())
