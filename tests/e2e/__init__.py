@@ -1,0 +1,1 @@
+"""Tests on a real cluster, whichever KUBECONFIG names: `make e2e`."""
