@@ -49,10 +49,22 @@ def granted(kube, who):
     }
 
 
+def lines_of(log):
+    """Yield the lines of an audit log, those of the parts that were rotated away too (audit-<time>.log)."""
+    for part in sorted(log.parent.glob(f"{log.stem}*{log.suffix}")):
+        with part.open() as opened:
+            yield from opened
+
+
 def seen(log, who):
-    """Return the rights that a service account used, and those that it was refused, from lines of an audit log."""
+    """Return the rights that a service account used, and those that it was refused.
+
+    Args:
+        log: the file that the API server writes.
+        who: the service account.
+    """
     used, refused = set(), set()
-    for line in log:
+    for line in lines_of(log):
         if who.user not in line:
             continue
         event = json.loads(line)

@@ -38,16 +38,20 @@ def fixed(replicas, drain_seconds=DRAIN_SECONDS, **spec):
     }
 
 
-def leased(dq):
-    return dq.get("status", {}).get("backlog", {}).get("leased", 0)
+def backlog(dq, state):
+    return dq.get("status", {}).get("backlog", {}).get(state, 0)
 
 
-def busy_pod(kube, queues, name="q"):
-    """Return the one consumer pod that runs a task, as its own /stats say."""
-    queues.until(name, lambda dq: leased(dq) == 1, 60, "the lease of the task")
-    found = [pod for pod in queues.pods(name, "consumer") if runs(pod) and stats(kube, pod)["busy"]]
-    assert len(found) == 1
-    return found[0]["metadata"]["name"]
+def busy_pod(kube, queues):
+    """Return the name of the one consumer pod that runs a task, as its own /stats say."""
+    queues.until("q", lambda dq: backlog(dq, "leased") == 1, 60, "the lease of the task")
+    give_up_at = time.monotonic() + 10  # what was leased may still be on its way to the consumer
+    while True:
+        busy = [pod for pod in queues.pods("q", "consumer") if runs(pod) and stats(kube, pod)["busy"]]
+        if busy:
+            (pod,) = busy
+            return pod["metadata"]["name"]
+        assert time.monotonic() < give_up_at, "no consumer runs the task that was leased"
 
 
 def stats(kube, pod):
@@ -102,6 +106,7 @@ def test_consumers_come_with_the_backlog_and_go_with_it(queues, runner, times):
 
 def test_scale_down_spares_the_task_that_runs_and_outlives_the_operator(kube, release, queues, runner):
     queues.apply("q", fixed(3))
+    queues.ready("q")
     queues.until("q", settled_at(3), 90, "three consumers")
     start(runner, "client", "one_task.py", TASK_SECONDS)
     with runner.follow("client") as told:
@@ -123,6 +128,7 @@ def test_scale_down_spares_the_task_that_runs_and_outlives_the_operator(kube, re
 
 def test_a_rolling_update_spares_the_task_that_runs(kube, queues, runner):
     queues.apply("q", fixed(1))
+    queues.ready("q")
     queues.until("q", settled_at(1), 90, "one consumer")
     start(runner, "client", "one_task.py", TASK_SECONDS)
     with runner.follow("client") as told:
@@ -143,6 +149,7 @@ def test_a_rolling_update_spares_the_task_that_runs(kube, queues, runner):
 
 def test_a_task_beyond_the_bound_is_given_back_and_costs_no_attempt(kube, queues, runner):
     queues.apply("q", fixed(1, drain_seconds=3, queue={"maxDeliveries": 1, "leaseSeconds": 600}))
+    queues.ready("q")
     queues.until("q", settled_at(1), 90, "one consumer")
     start(runner, "client", "one_task.py", TASK_SECONDS)
     with runner.follow("client") as told:
@@ -150,11 +157,10 @@ def test_a_task_beyond_the_bound_is_given_back_and_costs_no_attempt(kube, queues
         kube("scale", "dq", "q", "-n", queues.namespace, "--replicas=0")
 
         def given_back(dq):
-            return dq["status"]["backlog"]["ready"] == 1
+            return backlog(dq, "ready") == 1
 
-        queues.until(
-            "q", given_back, 40, "the message given back"
-        )  # long before its lease of ten minutes ends
+        # Long before its lease of ten minutes ends.
+        queues.until("q", given_back, 40, "the message given back")
         queues.until("q", settled_at(0), 40, "no consumer")
         kube("scale", "dq", "q", "-n", queues.namespace, "--replicas=1")
         _, done = told.until("done", 90)

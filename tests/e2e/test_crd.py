@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 
 import pytest
-from daskqueue_operator import schema
 from manifests import ACCEPTED, BEFORE, CHANGED, OUT_OF_BOUNDS, REFUSED
+
+from daskqueue_operator import schema
 
 from .conftest import new_namespace
 from .queues import manifest

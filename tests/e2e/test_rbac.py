@@ -94,15 +94,13 @@ def test_the_operator_of_dask_kubernetes_serves_all_its_kinds(kube, release, nam
 
 @pytest.mark.parametrize("part", ["operator", "dask-kubernetes"])
 def test_nothing_that_an_operator_did_was_forbidden(accounts, part):
-    with LOG.open() as log:
-        _, refused = seen(log, accounts[part])
+    _, refused = seen(LOG, accounts[part])
     assert not refused, f"refused: {', '.join(sorted(map(str, refused)))}"
 
 
 @pytest.mark.parametrize("part", ["operator", "dask-kubernetes"])
 def test_nothing_is_granted_that_an_operator_did_not_use(kube, accounts, artifacts, part):
-    with LOG.open() as log:
-        used, _ = seen(log, accounts[part])
+    used, _ = seen(LOG, accounts[part])
     rights = granted(kube, accounts[part])
     (artifacts / f"verbs-{part}.txt").write_text("".join(f"{right}\n" for right in sorted(map(str, used))))
     assert rights, "no cluster role is bound to it"

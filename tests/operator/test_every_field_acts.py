@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import Literal, get_args, get_origin
 
 import pytest
+
 from daskqueue_operator.autoscale import Inputs, Memory
 from daskqueue_operator.dask_queue import DaskQueue
 from daskqueue_operator.declare import declared, is_declared

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from daskqueue_operator import pod_spec
 from daskqueue_operator.build.source import Source
 from daskqueue_operator.dask_queue import DaskQueue

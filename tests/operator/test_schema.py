@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 import yaml
+
+from daskqueue.engine.settings import QueueSettings
 from daskqueue_operator import schema
 from daskqueue_operator.parse import parse
 from daskqueue_operator.resource_page import page
 from daskqueue_operator.spec import Queue, Spec
 from daskqueue_operator.status_schema import STATUS, unknown
-
-from daskqueue.engine.settings import QueueSettings
 
 ROOT = Path(__file__).parents[2]
 MADE = {

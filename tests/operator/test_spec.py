@@ -8,6 +8,10 @@ from pathlib import Path
 
 import pytest
 import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+from manifests import ACCEPTED, EVERYTHING, OUT_OF_BOUNDS, REFUSED
+
 from daskqueue_operator.dask_queue import DaskQueue
 from daskqueue_operator.declare import said
 from daskqueue_operator.errors import SpecError
@@ -16,9 +20,6 @@ from daskqueue_operator.quantities import amount, is_quantity
 from daskqueue_operator.spec import Spec
 from daskqueue_operator.status_schema import unknown
 from daskqueue_operator.storage_spec import PersistentVolumeClaim
-from hypothesis import given
-from hypothesis import strategies as st
-from manifests import ACCEPTED, EVERYTHING, OUT_OF_BOUNDS, REFUSED
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "kubernetes"
 TOLD_BY_US = {name: case for name, case in REFUSED.items() if case.told_by != "the API server"}
