@@ -108,6 +108,7 @@ class ConsumerService:
         self._wake = asyncio.Event()
         self._caller = Caller.of_node(node)
         self._sources: list[Source] = []
+        self._homes = self._turn = 0
         for position, (index, ref) in enumerate(spec.queues):
             self.add_queue(index, ref, home=position < spec.homes)
         self._handler: ConsumerBaseClass = spec.consumer_class()
@@ -125,7 +126,7 @@ class ConsumerService:
         self._stopping = self._ending = False
 
     def add_queue(self, index: int, ref: ActorRef, *, home: bool) -> None:
-        """Consume from one more queue of the pool; a *home* queue asks this consumer before others."""
+        """Consume from one more queue of the pool, home queues first; those ask this consumer before others."""
         pool_id = self._spec.queue_pool_id
         source = Source(
             self._caller,
@@ -138,6 +139,7 @@ class ConsumerService:
             on_work=self._wake.set,
         )
         self._sources.append(source)
+        self._homes += home
         self._wake.set()
 
     def drain(self, on: bool) -> None:
@@ -287,18 +289,26 @@ class ConsumerService:
     async def _exchange_with_all(self) -> bool:
         """Send what is finished, fetch from the first queue that has something; return whether one had."""
         resting = self._stopping or self.draining or self._stalled
-        want = 0 if resting else self._pace.want(self._held)
-        fetched = False
-        for position, source in enumerate(self._sources):
+        want = wanted = 0 if resting else self._pace.want(self._held)
+        for position, source in self._in_turn():
             if want and source.may_have_work and not source.lost:
-                fetched = await self._exchange(position, source, want)
-                want = 0 if fetched else want
+                if await self._exchange(position, source, want):
+                    self._turn, want = position + 1, 0
             elif source.outbox and not source.lost:
                 await self._exchange(position, source, 0)
-        if want and not fetched:
-            for source in self._sources:
+        fetched = want < wanted
+        for source in self._sources if wanted else ():
+            # A home that is empty is watched, too, while there is work elsewhere.
+            if source.home or not fetched:
                 source.park()
         return fetched
+
+    def _in_turn(self) -> list[tuple[int, Source]]:
+        """Return the queues in the order to ask them: homes in turn, so that none of them starves, then others."""
+        places = list(enumerate(self._sources))
+        homes = self._homes
+        turn = self._turn % homes if homes else 0
+        return places[turn:homes] + places[:turn] + places[homes:]
 
     async def _exchange(self, position: int, source: Source, want: int) -> bool:
         outbox, source.outbox = source.outbox, []

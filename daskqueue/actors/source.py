@@ -55,7 +55,7 @@ class Source:
         self._index = index
         self._consumer = consumer
         self._ref = ref
-        self._home = home
+        self.home = home
         self._on_work = on_work
         self._parked: asyncio.Task[None] | None = None
         self._search: asyncio.Task[None] | None = None
@@ -99,7 +99,7 @@ class Source:
 
     async def _wait_for_work(self) -> None:
         deadline = PARK_SECONDS + DEADLINE_SECONDS
-        arguments = (self._home, PARK_SECONDS, self._consumer)
+        arguments = (self.home, PARK_SECONDS, self._consumer)
         try:
             while not await self._caller.call(self._ref, "park", *arguments, deadline=deadline):
                 pass
