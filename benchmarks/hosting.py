@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,6 @@ from measuring import say, seconds_of
 
 import daskqueue
 from daskqueue import QueuePool
-from daskqueue.errors import DaskQueueError
 
 BIN = Path(sys.executable).parent
 NAME = "benchmark"
@@ -36,9 +35,8 @@ def hosts(folder: Path, shards: int, consumers: int) -> Iterator[QueuePool]:
         own = ["--shard", str(shard), "--dir", str(folder / "hosted")]
         commands.append(["daskqueue", "serve", "queue", *common, *own])
     commands += [["daskqueue", "serve", "consumer", *common]] * consumers
-    running = [
-        subprocess.Popen([BIN / command[0], *command[1:]], stderr=subprocess.DEVNULL) for command in commands
-    ]
+    log = (folder / "hosts.log").open("w")
+    running = [subprocess.Popen([BIN / command[0], *command[1:]], stderr=log) for command in commands]
     try:
         with connected(address, shards, consumers) as pool:
             yield pool
@@ -47,20 +45,16 @@ def hosts(folder: Path, shards: int, consumers: int) -> Iterator[QueuePool]:
             process.terminate()
         for process in running:
             process.wait()
+        log.close()
 
 
 @contextmanager
 def connected(address: str, shards: int, consumers: int) -> Iterator[QueuePool]:
     """Yield the pool once all hosts have joined."""
     say("  waiting for the hosts")
-    while True:
-        with suppress(DaskQueueError):
-            pool = daskqueue.connect(NAME, address, timeout=60)
-            break
-        time.sleep(0.2)
-    with pool:
-        pool.client.wait_for_workers(shards + consumers)
-        while len(pool) < shards:
+    with daskqueue.connect(NAME, address, timeout=60) as pool:
+        # Shards are never "running" to Dask, so its wait_for_workers does not count them.
+        while len(pool.client.ncores()) < shards + consumers or len(pool.get_queue_size()) < shards:
             time.sleep(0.1)
         yield pool
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
-from enum import StrEnum, auto
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -31,10 +31,10 @@ app = typer.Typer(
 class Level(StrEnum):
     """The levels of ``logging`` that can be chosen."""
 
-    DEBUG = auto()
-    INFO = auto()
-    WARNING = auto()
-    ERROR = auto()
+    DEBUG = "DEBUG"
+    INFO = "INFO"
+    WARNING = "WARNING"
+    ERROR = "ERROR"
 
 
 def _option(name: str, text: str, **more: Any) -> Any:
@@ -78,7 +78,7 @@ MetricsPort = Annotated[
 LocalDirectory = Annotated[
     str, _option("local-directory", "Where Dask may write; empty: the folder for temporary files.")
 ]
-LogLevel = Annotated[Level, _option("log-level", "How much is logged.")]
+LogLevel = Annotated[Level, _option("log-level", "How much is logged.", case_sensitive=False)]
 Config = Annotated[
     Path | None,
     _option(

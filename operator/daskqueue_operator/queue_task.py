@@ -54,6 +54,7 @@ class QueueTask:
         self._status_version = 0
         self._status_at = 0.0
         self._failures = 0
+        self._yields = False
 
     def wake(self) -> None:
         """Have a pass soon: something has changed."""
@@ -102,6 +103,9 @@ class QueueTask:
         except SpecError as error:
             await self._refuse(body, error)
             return CALM_SECONDS
+        yielded, self._yields = self._yields, outcome.yields
+        if yielded and outcome.yields:
+            return SOON_SECONDS  # it was said once; the other operator writes the status now
         scaled, scaling = await self._scale(queue, outcome)
         view = View(
             queue,

@@ -28,6 +28,7 @@ from daskqueue_operator.site import Site
 
 log = logging.getLogger("daskqueue_operator")
 
+RIVALRY = "AnotherOperator"
 REFUSALS = {400: "Rejected", 403: "Forbidden", 404: "Rejected", 422: "Rejected"}
 
 
@@ -46,6 +47,11 @@ class Outcome:
     shards: int
     actions: Sequence[Action] = ()
     failure: Failure | None = None
+
+    @property
+    def yields(self) -> bool:
+        """Return whether all was left to another operator."""
+        return self.failure is not None and self.failure.reason == RIVALRY
 
     @property
     def waiting(self) -> list[Action]:
@@ -73,6 +79,8 @@ async def reconcile(site: Site, queue: DaskQueue, wake: Callable[[], None]) -> O
     key = (queue.namespace, queue.name)
     observed = await _look(site, queue)
     source = source_of(site, queue, observed)
+    if contested := site.rivals.contest(key, observed):
+        return Outcome(observed, source.shards, (), _rivalry(contested))
     wanted = desired(source, observed.absent)
     known = bool(queue.status.get("observedGeneration"))
     actions = site.news(plan(wanted, observed, known=known), observed, queue.namespace)
@@ -85,6 +93,14 @@ async def reconcile(site: Site, queue: DaskQueue, wake: Callable[[], None]) -> O
     elif all(rolled_out(workload) for workload in observed.workloads()):
         site.turns.give_back(key)
     return Outcome(observed, source.shards, actions, await _carry_out(site, queue, actions))
+
+
+def _rivalry(contested: str) -> Failure:
+    return Failure(
+        RIVALRY,
+        f"another operator serves this DaskQueue too, and wants something else of {contested}: run one operator for "
+        "a namespace (`kubectl get deployments -A -l app.kubernetes.io/component=operator`); this one waits a minute",
+    )
 
 
 def source_of(site: Site, queue: DaskQueue, observed: Observed) -> Source:

@@ -15,6 +15,7 @@ from daskqueue_operator.kinds import Kind, Manifest
 from daskqueue_operator.labels import APPLIED
 from daskqueue_operator.observe import Observed
 from daskqueue_operator.plan import Action, Verb
+from daskqueue_operator.rivals import Rivals
 from daskqueue_operator.scrape import Scraper
 from daskqueue_operator.turns import Turns
 
@@ -66,6 +67,7 @@ class Site:
         cache: what the watches saw.
         scraper: asks pods for their metrics.
         turns: whose pods may be replaced.
+        rivals: other operators that serve the same queues.
         unwatched: kinds whose objects are there, and the watches never tell of them.
     """
 
@@ -74,6 +76,7 @@ class Site:
     cache: Cache = field(default_factory=Cache)
     scraper: Scraper = field(default_factory=Scraper)
     turns: Turns = field(default_factory=lambda: Turns(time.monotonic))
+    rivals: Rivals = field(default_factory=lambda: Rivals(time.monotonic))
     unwatched: set[str] = field(default_factory=set)
     _unseen: dict[tuple[str, str, str], float] = field(default_factory=dict)
     _made: dict[tuple[str, str, str], tuple[str, str]] = field(default_factory=dict)
@@ -83,6 +86,8 @@ class Site:
     def note(self, action: Action, applied: Manifest | None, namespace: str) -> None:
         """Remember what an apply made of an object."""
         key = (namespace, action.kind.kind, action.name)
+        if applied is not None:
+            self.rivals.note(applied)
         if applied is not None and action.verb is Verb.APPLY:
             self._made[key] = (applied["metadata"]["resourceVersion"], _digest(action))
         if action.verb is Verb.CREATE:

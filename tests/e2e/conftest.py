@@ -6,7 +6,7 @@ import os
 import shutil
 import tempfile
 import uuid
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -98,13 +98,13 @@ def release(kube, image, times, request):
     if os.environ.get("E2E_INSTALLED"):
         yield found
         return
-    lock = OneAtATime()
-    if holder := lock.take():
-        pytest.exit(f"process {holder} runs tests on this cluster already ({lock.path})", returncode=2)
-    with times.measure("helm install --wait"):
-        found.install(image, os.environ.get("E2E_VALUES", "").split())
-    yield found
-    found.uninstall()
+    with closing(OneAtATime()) as lock:
+        if holder := lock.take():
+            pytest.exit(f"process {holder} runs tests on this cluster already ({lock.path})", returncode=2)
+        with times.measure("helm install --wait"):
+            found.install(image, os.environ.get("E2E_VALUES", "").split())
+        yield found
+        found.uninstall()
 
 
 @contextmanager

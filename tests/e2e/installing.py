@@ -99,6 +99,10 @@ class OneAtATime:
         self._file.flush()
         return ""
 
+    def close(self):
+        """Let the next run have the cluster."""
+        self._file.close()
+
 
 def _lives(pod):
     return pod["status"].get("phase") not in ("Succeeded", "Failed")

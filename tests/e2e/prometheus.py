@@ -55,7 +55,9 @@ def prometheus(folder, kube, queue_namespace, operator_namespace):
             new = json.dumps(_targets(kube.list("pods", namespace)))
             file = folder / f"{name}.json"
             if not file.exists() or file.read_text() != new:
-                file.write_text(new)
+                draft = file.with_suffix(".new")
+                draft.write_text(new)
+                draft.replace(file)  # Prometheus never sees half of it
 
     try:
         yield Asked(address, folder / "prometheus.log", find_targets)

@@ -83,13 +83,19 @@ def test_the_operator_of_dask_kubernetes_serves_all_its_kinds(kube, release, nam
         pods = f"dask.org/component={part},dask.org/cluster-name=one"
         kube.until("pods", namespace, lambda found: any(map(runs, found)), selector=pods, what=f"a {part}")
     kube.patch("daskcluster", "one", namespace, {"spec": {"worker": {"replicas": 0}}})
-    kube.until("deployments", namespace, lambda found: not found, selector=pods, what="the end of the worker")
+    kube.until("deployments", namespace, lambda found: not found, selector=pods, timeout=90, what="no worker")
     kube.apply(autoscaler, namespace)
     kube.until(
         "daskautoscalers", namespace, is_handled, name="one", what="dask-kubernetes to handle an autoscaler"
     )
     kube("delete", "daskcluster", "one", "-n", namespace, "--wait=false")
-    kube.until("deployments", namespace, lambda found: not found, what="the end of the cluster")
+    kube.until(
+        "deployments",
+        namespace,
+        lambda found: not found,
+        selector="dask.org/cluster-name=one",
+        what="its end",
+    )
 
 
 @pytest.mark.parametrize("part", ["operator", "dask-kubernetes"])

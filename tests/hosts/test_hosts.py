@@ -252,7 +252,7 @@ def test_settings_come_from_flag_variable_file_and_default_in_this_order(site, t
     consumer = site.consumer("--slots", "5", environment=variables)
     consumer.wait_ready()
     assert consumer.stats["slots"] == 5
-    consumer = site.consumer("--config", file)
+    consumer = site.consumer("--config", file, "--log-level", "warning")
     consumer.wait_ready()
     assert consumer.stats["slots"] == 3
 

@@ -25,7 +25,7 @@ class FakeCluster:
 
     def __init__(self):
         self.store = {kind.plural: defaultdict(list) for kind in (DASK_QUEUE, *WATCHED)}
-        self.carried_out, self.events, self.statuses, self.scaled = [], [], [], []
+        self.carried_out, self.events, self.statuses = [], [], []
         self.refusals = {}
         self.version = 100
 
@@ -70,8 +70,11 @@ class FakeCluster:
     async def write_event(self, event):
         self.events.append(event)
 
-    async def scale_consumers(self, _namespace, _name, replicas):
-        self.scaled.append(replicas)
+    async def scale_consumers(self, namespace, name, replicas):
+        for body in self.store["deployments"][namespace, name]:
+            if body["metadata"]["name"].endswith("-consumer"):
+                body["spec"]["replicas"] = replicas
+                body["status"] |= dict.fromkeys(("replicas", "readyReplicas", "updatedReplicas"), replicas)
 
     async def has(self, _kind, _namespace):
         return True

@@ -223,6 +223,22 @@ def test_an_upgrade_replaces_the_pods_of_one_queue_at_a_time(cluster):
     assert images(cluster, "other") == {"localhost/daskqueue:2"}
 
 
+def test_two_operators_that_want_different_things_stop_fighting_and_say_so(cluster):
+    ours, theirs = site(cluster), site(cluster, image="localhost/other:2")
+    tasks = [QueueTask(ours, KEY), QueueTask(theirs, KEY)]
+
+    async def both(number):
+        for _ in range(number):
+            for task in tasks:
+                await again(task, cluster, KEY, 1)
+
+    asyncio.run(both(10))
+    assert "AnotherOperator" in {status["conditions"][0]["reason"] for status in cluster.statuses}
+    done = len(cluster.carried_out), len(cluster.events), len(cluster.statuses)
+    asyncio.run(both(10))
+    assert (len(cluster.carried_out), len(cluster.events), len(cluster.statuses)) == done
+
+
 async def make(shared, cluster, key, number):
     task = QueueTask(shared, key)
     await again(task, cluster, key, number)
