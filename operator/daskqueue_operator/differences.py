@@ -64,15 +64,20 @@ def _in_list(wanted: Sequence[Any], there: Any, path: str) -> str:
         return f"{path} is {_shown(there)}"
     if not all(isinstance(entry, Mapping) for entry in wanted):
         return "" if list(wanted) == list(there) else f"{path} is {_shown(there)}, not {_shown(wanted)}"
+    left = list(there)
     for number, entry in enumerate(wanted):
-        candidates = [difference(entry, other, f"{path}[{number}]") for other in _named_alike(entry, there)]
-        if "" not in candidates:
-            return (
-                candidates[0]
-                if candidates
-                else f"{path}[{number}] ({entry.get('name', 'an entry')}) is missing"
-            )
+        # What stands at the same place is looked at first; no entry is the answer to two.
+        candidates = _named_alike(entry, sorted(left, key=lambda other: other is not _at(there, number)))
+        found = [difference(entry, other, f"{path}[{number}]") for other in candidates]
+        if "" not in found:
+            return found[0] if found else f"{path}[{number}] ({entry.get('name', 'an entry')}) is missing"
+        matched = candidates[found.index("")]
+        left = [other for other in left if other is not matched]
     return ""
+
+
+def _at(entries: Sequence[Any], number: int) -> Any:
+    return entries[number] if number < len(entries) else None
 
 
 def _named_alike(entry: Mapping[str, Any], there: Sequence[Any]) -> list[Any]:

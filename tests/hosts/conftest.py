@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+import gc
 import subprocess
+import warnings
 
 import pytest
 
 from .processes import BIN, Site
+
+
+@pytest.fixture(autouse=True)
+def sockets_of_cancelled_attempts():
+    """Collect what Dask leaves behind when an attempt to connect to a killed scheduler is cancelled: its socket."""
+    yield
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
 
 
 @pytest.fixture

@@ -57,6 +57,7 @@ def test_what_the_api_server_writes_in_its_own_way_is_the_same(wanted, there):
         ({"on": True}, {"on": False}, "on is False, not True"),
         ({"on": True}, {"on": "1"}, "on is '1', not True"),
         ({"list": [{"a": 1}]}, {"list": "x"}, "list is 'x'"),
+        ({"list": [{"a": 0}, {"a": "0"}]}, {"list": [{"a": 0}, {"a": 1}]}, "list[1].a is 1, not '0'"),
     ],
 )
 def test_a_difference_is_named(wanted, there, said):
