@@ -14,6 +14,8 @@ from .queues import runs
 
 MOST = 3
 TASK_SECONDS = 12
+# Longer than a drain, the removal of the pod, and the drain that comes with it.
+LONG_SECONDS = 30
 DRAIN_SECONDS = 20
 
 
@@ -151,7 +153,7 @@ def test_a_task_beyond_the_bound_is_given_back_and_costs_no_attempt(kube, queues
     queues.apply("q", fixed(1, drain_seconds=3, queue={"maxDeliveries": 1, "leaseSeconds": 600}))
     queues.ready("q")
     queues.until("q", settled_at(1), 90, "one consumer")
-    start(runner, "client", "one_task.py", TASK_SECONDS)
+    start(runner, "client", "one_task.py", LONG_SECONDS)
     with runner.follow("client") as told:
         busy = busy_pod(kube, queues)
         kube("scale", "dq", "q", "-n", queues.namespace, "--replicas=0")
@@ -163,7 +165,7 @@ def test_a_task_beyond_the_bound_is_given_back_and_costs_no_attempt(kube, queues
         queues.until("q", given_back, 40, "the message given back")
         queues.until("q", settled_at(0), 40, "no consumer")
         kube("scale", "dq", "q", "-n", queues.namespace, "--replicas=1")
-        _, done = told.until("done", 90)
+        _, done = told.until("done", 90 + LONG_SECONDS)
     assert done["host"] != busy
     assert metric(kube, queues, "daskqueue_dead_lettered_total") == 0
 
