@@ -326,9 +326,12 @@ class QueueService:
         return self._early.consumers | (self._engine.consumers() if self._engine is not None else set())
 
     def _open_engine(self) -> Engine:
+        if self._closed:
+            # Its engine says that it can do nothing more: that is no failure, and its files are closed already.
+            raise QueueLostError(f"{self._spec.key} is closing")
         if self._engine is not None and self._engine.failure is not None:
             self._give_up(self._engine.failure)
-        if self._engine is None or self._closed:
+        if self._engine is None:
             raise QueueLostError(f"{self._spec.key} is not open")
         return self._engine
 

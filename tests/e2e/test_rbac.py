@@ -55,7 +55,8 @@ def test_the_operator_makes_watches_grows_scales_and_removes(kube, queues, run_p
         queue="all",
     )
     queues.pods_until("all", lambda pods: not pods, component="consumer", what="no consumers")
-    kube.until("podmonitors", queues.namespace, bool, name="all", what="a PodMonitor")
+    # The operator looks once a minute which APIs there are, and at a calm queue once a minute.
+    kube.until("podmonitors", queues.namespace, bool, name="all", what="a PodMonitor", timeout=150)
     queues.change("all", {"monitoring": {"podMonitor": "Disabled"}})
     kube.gone("podmonitors", "all", queues.namespace)
     queues.change("all", {"shards": {"storage": {"persistentVolumeClaim": {"size": "11Gi"}}}})
