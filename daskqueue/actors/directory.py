@@ -98,7 +98,7 @@ class Directory:
 
     async def note(self, pool_id: str, index: int, ref: ActorRef) -> None:
         """Write down that queue *index* of the pool is served at *ref*."""
-        await self._scheduler.set_metadata(keys=[_ROOT, pool_id, str(index)], value=list(ref))
+        await self._ask("set_metadata", keys=[_ROOT, pool_id, str(index)], value=list(ref))
 
     async def hosted(self, pool_id: str) -> HostedPool:
         """Return where the queues of a pool are that hosts serve, those of them that were ever there."""
@@ -109,11 +109,11 @@ class Directory:
 
     async def note_pool(self, pool_id: str, settings: Mapping[str, Any]) -> None:
         """Write down what a client has to know of a pool that hosts serve."""
-        await self._scheduler.set_metadata(keys=[_ROOT, pool_id, _POOL], value=dict(settings))
+        await self._ask("set_metadata", keys=[_ROOT, pool_id, _POOL], value=dict(settings))
 
     async def note_consumer(self, consumer: str) -> None:
         """Write down which process has the place of a host's consumer now."""
-        await self._scheduler.set_metadata(keys=[_ROOT, _CONSUMERS, address_of(consumer)], value=consumer)
+        await self._ask("set_metadata", keys=[_ROOT, _CONSUMERS, address_of(consumer)], value=consumer)
 
     async def fates(self, consumers: Collection[str]) -> dict[str, Fate]:
         """Return what the scheduler knows of each consumer."""
@@ -123,7 +123,7 @@ class Directory:
 
     async def drop_worker(self, address: str) -> None:
         """Tell the scheduler that a worker is gone, long before its connection times out."""
-        await self._scheduler.unregister(address=address, stimulus_id=f"daskqueue-successor-{new_name()}")
+        await self._ask("unregister", address=address, stimulus_id=f"daskqueue-successor-{new_name()}")
 
     async def workers(self) -> list[str]:
         """Return the addresses of all workers, sorted."""

@@ -54,7 +54,7 @@ class ConsumerHost:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Consume until *stop* is set; then finish what runs within the drain time and give back the rest."""
-        joining = asyncio.create_task(self._membership.run())
+        self._membership.start()
         following = asyncio.create_task(self._follow())
         try:
             await stop.wait()
@@ -64,8 +64,8 @@ class ConsumerHost:
                 logger.info("Stopping: what runs may finish within %g s", self._options.drain_seconds)
                 finished = await self._service.stop(self._options.drain_seconds)
                 logger.info("Stopped; %s", "all was finished" if finished else "what still ran is given back")
-            joining.cancel()
-            await asyncio.wait([joining, following])
+            await self._membership.leave()
+            await asyncio.wait([following])
 
     # What its status server says
 

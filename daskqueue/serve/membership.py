@@ -19,6 +19,8 @@ logger = logging.getLogger(__name__)
 # Pauses between attempts to join, which grow from the first to the second.
 FIRST_PAUSE_SECONDS = 0.2
 LONGEST_PAUSE_SECONDS = 2.0
+# A worker that does not close within this time is told again.
+LEAVE_SECONDS = 1.0
 # How often a process that has no scheduler says so.
 STILL_WAITING_SECONDS = 15.0
 
@@ -83,6 +85,7 @@ class Membership:
         self._worker: Worker | None = None
         self._address = place.host
         self._port = place.port
+        self._running: asyncio.Task[None] | None = None
         self._joined = False
         self._waits = f"waiting for the scheduler at {place.scheduler}"
 
@@ -120,8 +123,18 @@ class Membership:
 
     # Life
 
-    async def run(self) -> None:
-        """Join, wait until the worker ends, join again; for ever."""
+    def start(self) -> None:
+        """Begin to join, and to join again whenever the worker has ended."""
+        self._running = asyncio.create_task(self._run())
+
+    async def leave(self) -> None:
+        """Close the worker and join no more."""
+        while self._running is not None and not self._running.done():
+            # Dask now and then loses a cancellation that comes while it connects, and would go on for ever.
+            self._running.cancel()
+            await asyncio.wait([self._running], timeout=LEAVE_SECONDS)
+
+    async def _run(self) -> None:
         saying = asyncio.create_task(self._say_that_it_waits())
         pause = FIRST_PAUSE_SECONDS
         try:

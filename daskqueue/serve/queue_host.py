@@ -56,7 +56,7 @@ class QueueHost:
         """
         stopped = asyncio.create_task(stop.wait())
         opening = asyncio.create_task(self._open())
-        joining = asyncio.create_task(self._membership.run())
+        self._membership.start()
         try:
             await asyncio.wait([stopped, opening], return_when=asyncio.FIRST_COMPLETED)
             if opening.done():
@@ -65,8 +65,8 @@ class QueueHost:
         finally:
             opening.cancel()
             await self._service.close()
-            joining.cancel()
-            await asyncio.wait([joining, opening])
+            await self._membership.leave()
+            await asyncio.wait([opening])
             stopped.cancel()
 
     # What its status server says
