@@ -87,7 +87,8 @@ class Caller:
             raise QueueSilentError(f"{ref.key} at {ref.address} does not answer") from error
         except SchedulerLostError:
             raise
-        except (OSError, KeyError, AttributeError) as error:
+        except (OSError, KeyError, AttributeError, RuntimeError) as error:
+            # RuntimeError is what Dask raises while it closes its own connections; a host opens new ones later.
             raise QueueLostError(f"{ref.key} is not at {ref.address} any more ({error!r})") from error
         if answer["status"] == "OK":
             return pickle.loads(answer["result"])

@@ -7,6 +7,8 @@ from types import SimpleNamespace
 
 import pytest
 
+from daskqueue.actors.caller import Caller
+from daskqueue.actors.directory import ActorRef
 from daskqueue.actors.queue import QueueService, QueueSpec
 from daskqueue.batch import encode_items
 from daskqueue.errors import QueueLostError
@@ -32,6 +34,20 @@ def test_a_call_to_a_closed_queue_is_told_to_look_elsewhere_and_touches_no_file(
 
     asyncio.run(close_and_call())
     assert (tmp_path / "another").read_text() == "still open"
+
+
+def test_a_call_while_a_host_closes_its_own_connections_finds_the_queue_lost():
+    def connect(address):
+        raise RuntimeError("ConnectionPool is closed")
+
+    async def alive(addresses):
+        return set(addresses)
+
+    async def call():
+        with pytest.raises(QueueLostError, match="ConnectionPool is closed"):
+            await Caller(connect, alive).call(ActorRef("queue", "tcp://127.0.0.1:9"), "ping")
+
+    asyncio.run(call())
 
 
 def loop():
