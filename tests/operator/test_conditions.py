@@ -226,12 +226,16 @@ def test_the_dask_cluster_is_known_or_it_is_said_why_not():
 WAIT, CREATE = (Action(verb, SERVICE, "inv-shard", "it is so") for verb in (Verb.WAIT, Verb.CREATE))
 
 
-def test_progress_is_what_is_done_then_what_is_waited_for_then_what_rolls_out():
+def test_progress_is_what_is_done_then_what_is_waited_for_then_what_rolls_out_then_what_grows():
+    growing = claim(size="20Gi")
+    growing["status"]["capacity"]["storage"] = "10Gi"
     told = {
         "done": progressing(view()),
         "changing": progressing(view(actions=[WAIT, CREATE])),
         "waiting": progressing(view(actions=[WAIT])),
         "rolling out": progressing(lacking("StatefulSet", "inv-shard")),
+        "resizing": progressing(view(world(wanted(), growing))),
+        "waiting for its first pod": progressing(view(world(wanted(), claim(phase="Pending")))),
         "refused": progressing(view(failure=Failure("Rejected", "no"))),
     }
     assert {case: (each.status, each.reason) for case, each in told.items()} == {
@@ -239,6 +243,8 @@ def test_progress_is_what_is_done_then_what_is_waited_for_then_what_rolls_out():
         "changing": ("True", "Changing"),
         "waiting": ("True", "Waiting"),
         "rolling out": ("True", "RollingOut"),
+        "resizing": ("True", "Resizing"),
+        "waiting for its first pod": ("False", "Complete"),
         "refused": ("True", "Rejected"),
     }
     assert told["changing"].message == "create Service inv-shard: it is so"
