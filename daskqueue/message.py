@@ -67,6 +67,57 @@ class Durability(enum.Enum):
         raise ValueError(f"unknown durability {value!r}; choose one of {choices}, or Durability.<NAME>")
 
 
+class Terms(NamedTuple):
+    """What was chosen for a message beside its retries; all of these have no cost while they are the default.
+
+    Attributes:
+        priority: larger is sooner.
+        expires_at: when it is dropped if it has not begun to run, in epoch seconds.
+        group: its messages run one at a time and in order.
+        key: while this message is pending, and *key_seconds* after its end, a put with the same key is this one.
+        key_seconds: see *key*.
+        timeout_seconds: the longest that one attempt may take.
+        backoff_seconds: pause before the first retry; None is the queue's setting.
+        backoff_max_seconds: the longest pause before a retry; None is the queue's setting.
+        retry_on: names ``module.qualname`` of the only exception types that are retried; empty is all.
+        no_retry_on: names of those that are not.
+    """
+
+    priority: int = 0
+    expires_at: float | None = None
+    group: str = ""
+    key: str = ""
+    key_seconds: float = 0.0
+    timeout_seconds: float | None = None
+    backoff_seconds: float | None = None
+    backoff_max_seconds: float | None = None
+    retry_on: tuple[str, ...] = ()
+    no_retry_on: tuple[str, ...] = ()
+
+
+PLAIN = Terms()
+
+
+class PutOptions(NamedTuple):
+    """How a record batch is put.
+
+    Attributes:
+        retries: how often a message that raised is run again.
+        delay: seconds before the messages are ready.
+        not_before: epoch seconds before which they are not ready.
+        expires: seconds after which they are dropped if they have not begun to run.
+        drop_oldest: make room in a full queue by dropping what waits longest.
+        terms: what else was chosen.
+    """
+
+    retries: int = 0
+    delay: float = 0.0
+    not_before: float | None = None
+    expires: float | None = None
+    drop_oldest: bool = False
+    terms: Terms = PLAIN
+
+
 class Call(NamedTuple):
     """A function with the arguments it is to be called with."""
 
