@@ -1,11 +1,14 @@
 """A persistent distributed task queue built on Dask actors."""
 
+from daskqueue.awaiting import wait
+from daskqueue.completing import as_completed
 from daskqueue.connecting import connect
 from daskqueue.consumer import ConsumerBaseClass, DummyConsumer, GeneralConsumer
 from daskqueue.consumer_pool import ConsumerPool
 from daskqueue.job import Job
 from daskqueue.message import Call, Durability, Message, call
 from daskqueue.pool import QueuePool
+from daskqueue.running import Reject, Snooze, current
 
 __version__ = "0.1.0"
 
@@ -19,6 +22,11 @@ __all__ = [
     "Job",
     "Message",
     "QueuePool",
+    "Reject",
+    "Snooze",
+    "as_completed",
     "call",
     "connect",
+    "current",
+    "wait",
 ]

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 import os
-from datetime import timedelta
+from collections.abc import Sequence
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from dask.utils import parse_timedelta
 
 Duration = float | str | timedelta
+Moment = float | datetime
 
 
 def seconds_of(what: str, value: Duration, *, least: float = 0.0) -> float:
@@ -30,6 +32,34 @@ def seconds_of(what: str, value: Duration, *, least: float = 0.0) -> float:
 def timeout_of(value: Duration | None) -> float | None:
     """Return a time-out in seconds, None for as long as it takes; see :func:`seconds_of`."""
     return None if value is None else seconds_of("timeout", value)
+
+
+def epoch_of(what: str, value: object) -> float:
+    """Return a moment in seconds since the epoch: such a number, or a datetime, local unless it has a time zone.
+
+    Raises:
+        TypeError, ValueError: something else; *what* names the argument.
+    """
+    if isinstance(value, datetime):
+        return value.timestamp()
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"{what} is {value!r:.80}; give a datetime, or seconds since the epoch")
+    if not 0 <= value < math.inf:
+        raise ValueError(
+            f"{what} is {value!r}; it must be a number of seconds since the epoch, or a datetime"
+        )
+    return float(value)
+
+
+def check_choice(what: str, value: object, choices: Sequence[str]) -> None:
+    """Make sure that *value* is one of the words.
+
+    Raises:
+        ValueError: it is not; the message names them.
+    """
+    if value not in choices:
+        *others, last = (f'"{choice}"' for choice in choices)
+        raise ValueError(f"{what} is {value!r:.80}; choose {', '.join(others)} or {last}")
 
 
 def check_count(what: str, value: object, *, least: int = 1, most: int | None = None) -> None:

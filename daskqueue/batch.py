@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from daskqueue.calls import CallLike, encode_calls, encode_items, encode_one
 from daskqueue.chunk import Broken, Buffer, Decoded, decode
 from daskqueue.errors import BatchError, CannotLoadError
-from daskqueue.functions import Function, load_function
+from daskqueue.functions import Function, load_function, name_of
 from daskqueue.layout import ITEMS, KEYWORDS, MIXED, RESULTS, Entry, Layout
 from daskqueue.message import Call
 
@@ -176,6 +176,49 @@ class Batch:
             else:
                 yield from map(Call, repeat(group.call), group.arguments)
 
+    def call(self, position: int) -> Call | Broken:
+        """Return one of the calls of :meth:`messages`; of the others at most its chunk is unpickled.
+
+        Raises:
+            BatchError: there is none, the bytes are damaged, or the batch holds no calls.
+        """
+        if self._layout.flags:
+            raise BatchError("this record batch holds values, no calls")
+        self.verify()
+        index, at = self._find(position)
+        entry = self._layout.entry(index)
+        function = self._function(self._number(index, at))
+        if isinstance(function, CannotLoadError):
+            return Broken(1, function)
+        data = self._layout.chunk_data(index)[entry.column_bytes :]
+        value = next(_values(decode(data, entry.span(at, at + 1))))
+        if isinstance(value, Broken):
+            return value
+        return Call(function, *value) if entry.flags & KEYWORDS else Call(function, value)
+
+    def function_name(self, position: int) -> str:
+        """Return the name of the function of one call, ``module.name`` where it is importable.
+
+        Raises:
+            BatchError: as for :meth:`call`.
+        """
+        number = self._number(*self._find(position)) - self._layout.first_function
+        if self._layout.flags or not 0 <= number < len(self._layout.functions):
+            raise BatchError("no function of this batch")
+        self.verify()
+        return name_of(self._layout.functions[number])
+
+    def _number(self, index: int, at: int) -> int:
+        numbers = self._layout.numbers(index)
+        return numbers[at if len(numbers) > 1 else 0]
+
+    def _find(self, position: int) -> tuple[int, int]:
+        """Return the chunk of a message, and its place among those of the chunk that are in this batch."""
+        if not 0 <= position < self.count:
+            raise BatchError(f"no value {position} among {self.count}")
+        index = bisect_right(self._layout.starts, position) - 1
+        return index, position - self._layout.starts[index]
+
     def items(self) -> Iterator[Any]:
         """Yield the raw values or results one by one, and a :class:`Broken` for one that cannot be loaded.
 
@@ -202,11 +245,7 @@ class Batch:
             BatchError: there is none, or as for :meth:`items`.
         """
         self._expect_values()
-        if not 0 <= position < self.count:
-            raise BatchError(f"no value {position} among {self.count}")
-        starts = self._layout.starts
-        index = bisect_right(starts, position) - 1
-        at = position - starts[index]
+        index, at = self._find(position)
         span = self._layout.entry(index).span(at, at + 1)
         return next(_values(decode(self._layout.chunk_data(index), span)))
 

@@ -31,6 +31,28 @@ class Clock:
             self._epoch_at_zero += behind
 
 
+class ManualClock(Clock):
+    """A clock that stands still until it is moved by hand, for tests.
+
+    Args:
+        start: its first moment, in epoch seconds; None for now.
+    """
+
+    def __init__(self, start: float | None = None) -> None:
+        super().__init__()
+        self._moment = super().now() if start is None else start
+
+    def now(self) -> float:
+        return self._moment
+
+    def not_before(self, moment: float) -> None:
+        self._moment = max(self._moment, moment)
+
+    def advance(self, seconds: float) -> None:
+        """Move forward by *seconds*."""
+        self._moment += seconds
+
+
 class Stopwatch:
     """Measures one stretch of time in seconds; it runs from its making until :meth:`stop`."""
 

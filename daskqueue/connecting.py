@@ -11,22 +11,24 @@ from typing import Any, Literal, NamedTuple, cast, overload
 import dask
 from distributed import Client
 
-from daskqueue.actors.directory import hosted_id
+from daskqueue.actors.directory import Directory, hosted_id
 from daskqueue.actors.queues import PoolSpec
 from daskqueue.arguments import check_count, check_name, seconds_of
 from daskqueue.clients import check_address, open_client, open_client_here, shared_client, worker_here
 from daskqueue.clock import Clock
 from daskqueue.connection import Connection
 from daskqueue.message import Durability
+from daskqueue.options import SubmitOptions
 from daskqueue.pool import QueuePool
 from daskqueue.storage.fs import LocalFileSystem
-from daskqueue.submitting import SubmitOptions
 
 logger = logging.getLogger(__name__)
 
 # Where Kubernetes tells a pod its namespace.
 NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 SCHEDULER_PORT = 8786
+# Options of submits that hosts may have been given defaults for; a newer version's may say more.
+DEFAULTS = ("retries", "overflow")
 # What is left of the time to find the queues when connecting has taken nearly all of it.
 LEAST_SECONDS = 1.0
 
@@ -39,7 +41,13 @@ class _Plan(NamedTuple):
     client: Client | None
     seconds: float
     direct: bool | None
-    options: SubmitOptions
+    retries: int | None
+
+    async def options(self, client: Client) -> dict[str, Any]:
+        """Return how to submit: as was asked for, else as the hosts say."""
+        hosted = await Directory(client).hosted(hosted_id(self.name))
+        said = {key: hosted.defaults[key] for key in DEFAULTS if key in hosted.defaults}
+        return said if self.retries is None else {**said, "retries": self.retries}
 
     def pool(self, client: Client, *, owns_client: bool) -> QueuePool:
         spec = PoolSpec(
@@ -52,7 +60,7 @@ class _Plan(NamedTuple):
             scheduler=self.address,
         )
         connection = Connection(client, spec, direct=self.direct, owns_client=owns_client)
-        return QueuePool.over(connection, self.options)
+        return QueuePool.over(connection, SubmitOptions())
 
 
 @overload
@@ -64,7 +72,7 @@ def connect(
     timeout: float | str = ...,
     asynchronous: Literal[False] = ...,
     direct: bool | None = ...,
-    retries: int = ...,
+    retries: int | None = ...,
 ) -> QueuePool: ...
 @overload
 def connect(
@@ -75,7 +83,7 @@ def connect(
     timeout: float | str = ...,
     asynchronous: Literal[True],
     direct: bool | None = ...,
-    retries: int = ...,
+    retries: int | None = ...,
 ) -> Connecting: ...
 def connect(
     name: str | None = None,
@@ -85,7 +93,7 @@ def connect(
     timeout: float | str = "30s",
     asynchronous: bool = False,
     direct: bool | None = None,
-    retries: int = 0,
+    retries: int | None = None,
 ) -> QueuePool | Connecting:
     """Return the pool that hosts serve under *name*, once one of its queues has answered.
 
@@ -101,7 +109,9 @@ def connect(
         asynchronous: return something to ``await``, or for ``async with``, on the running event loop; true
             anyway with a *client* that is asynchronous.
         direct: whether queues are called straight (True) or through the scheduler (False); None to find out.
-        retries: how often a task that raised is run again before it becomes a dead letter.
+        retries: how often a task that raised is run again before it becomes a dead letter. Default: what the hosts
+            were told (``daskqueue serve queue --retries``, ``spec.queue.retries`` of a DaskQueue), as they were when
+            this connected.
 
     Raises:
         ValueError: an argument that cannot be, or no name or address to be found.
@@ -115,7 +125,8 @@ def connect(
         raise ValueError("give a client or an address, not both: a client knows its scheduler's")
     if direct not in {True, False, None}:
         raise ValueError(f"direct is {direct!r}; choose True, False, or None to find out")
-    check_count("retries", retries, least=0)
+    if retries is not None:
+        check_count("retries", retries, least=0)
     found = name if name is not None else os.environ.get("DASKQUEUE_NAME")
     if not found:
         raise ValueError('which queue? Give its name, as in connect("invoices"), or set DASKQUEUE_NAME')
@@ -123,7 +134,7 @@ def connect(
     where = _address_of(client) if client is not None else address or find_address(found)
     check_address(where)
     seconds = seconds_of("timeout", timeout)
-    plan = _Plan(found, where, client, seconds, direct, SubmitOptions(retries=retries))
+    plan = _Plan(found, where, client, seconds, direct, retries)
     if asynchronous or (client is not None and client.asynchronous):
         return Connecting(plan)
     return _connect(plan)
@@ -198,10 +209,10 @@ def _connect(plan: _Plan) -> QueuePool:
     pool = plan.pool(client, owns_client=made)
     try:
         pool.sync(pool.reach, max(plan.seconds - (clock.now() - began), LEAST_SECONDS))
+        return pool.options(**pool.sync(plan.options, client))
     except BaseException:
         pool.close()
         raise
-    return pool
 
 
 async def _connect_here(plan: _Plan) -> QueuePool:
@@ -211,7 +222,7 @@ async def _connect_here(plan: _Plan) -> QueuePool:
     pool = plan.pool(client, owns_client=plan.client is None)
     try:
         await pool.reach(max(plan.seconds - (clock.now() - began), LEAST_SECONDS))
+        return pool.options(**await plan.options(client))
     except BaseException:
         await cast("Any", pool.close())
         raise
-    return pool

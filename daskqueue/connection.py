@@ -12,6 +12,7 @@ from daskqueue.actors.route import route_of
 from daskqueue.actors.waiting import Waiting
 from daskqueue.arguments import told_scheduler
 from daskqueue.clients import client_here, close_client, close_soon, shared_client
+from daskqueue.lingering import MOST_MESSAGES, Lingerer
 from daskqueue.submitting import Submitter
 
 if TYPE_CHECKING:
@@ -29,13 +30,22 @@ class Connection:
         spec: the pool.
         direct: whether a hosted pool is reached without its scheduler; None to find out.
         owns_client: whether the client ends with the connection.
+        cluster: where the queues are, if that is no cluster of Dask's; *client* then only stands for one.
     """
 
     def __init__(
-        self, client: Client | None, spec: PoolSpec, *, direct: bool | None = None, owns_client: bool = False
+        self,
+        client: Client | None,
+        spec: PoolSpec,
+        *,
+        direct: bool | None = None,
+        owns_client: bool = False,
+        cluster: Cluster | None = None,
     ) -> None:
         self.client = client if client is not None else _client_for(spec)
-        if spec.hosted:
+        if cluster is not None:
+            self.cluster = cluster
+        elif spec.hosted:
             straight = direct if direct is not None else self.client.direct_to_workers
             self.cluster = Cluster(self.client, route_of(self.client, direct=straight), HOSTED_READ_SECONDS)
         else:
@@ -45,6 +55,8 @@ class Connection:
         self._owned = self.client if owns_client else None
         loop = loop_of(self.client)
         self._submitter = Submitter(self.queues, loop)
+        self._loop = loop
+        self.lingering: Lingerer | None = None
         self._dropped = weakref.finalize(self, _drop, self.queues, self.waiting, loop, self._owned)
 
     @property
@@ -56,6 +68,19 @@ class Connection:
         """
         self.queues.check_open()
         return self._submitter
+
+    @property
+    def lingerer(self) -> Lingerer:
+        """Gathers the single submits of handles that let them linger; made at its first use."""
+        if self.lingering is None:
+            self.lingering = self.new_lingerer()
+        return self.lingering
+
+    def new_lingerer(self) -> Lingerer:
+        """Return a gatherer of single submits of its own."""
+        bound = self.queues.spec.settings.max_messages
+        most = min(MOST_MESSAGES, bound or MOST_MESSAGES)
+        return Lingerer(self._submitter, self._loop, most, asynchronous=self.client.asynchronous)
 
     def sync(self, function: Any, *args: Any) -> Any:
         """Run a coroutine function on the client's loop; with an asynchronous client, return its awaitable.

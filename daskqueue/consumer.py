@@ -5,9 +5,9 @@ from __future__ import annotations
 import abc
 import asyncio
 import inspect
-from typing import Any, cast
-
-from distributed import get_worker
+from collections.abc import Callable, Coroutine, Mapping
+from types import MappingProxyType
+from typing import Any
 
 from daskqueue.message import Message
 
@@ -17,10 +17,22 @@ class ConsumerBaseClass(abc.ABC):
 
     An instance lives in one process. What :meth:`process_item` returns is the message's result; what it
     raises is the message's failure.
+
+    Attributes:
+        name: the consumer's name, as in ``results()``.
+        resources: what was opened for ``ConsumerPool(resources=...)`` in this process.
+        awaiting: waits for a coroutine, on the event loop of this process's tasks, and returns what it returns.
     """
 
+    name: str = ""
+    awaiting: Callable[[Coroutine[Any, Any, Any]], Any] = staticmethod(asyncio.run)
+    resources: Mapping[str, Any] = MappingProxyType({})
+
     def setup(self) -> None:  # noqa: B027  an empty hook
-        """Open what is needed once per process; called before the first message."""
+        """Open what is needed once per process; called before the first message, and after the resources."""
+
+    def teardown(self) -> None:  # noqa: B027  an empty hook
+        """Close it; called after the last message, and before the resources are closed."""
 
     @abc.abstractmethod
     def process_item(self, item: Any) -> Any:
@@ -42,11 +54,7 @@ class GeneralConsumer(ConsumerBaseClass):
                 "give ConsumerPool a consumer class with your own process_item"
             )
         value = item.run()
-        if inspect.iscoroutine(value):
-            return asyncio.run_coroutine_threadsafe(
-                value, cast("Any", get_worker().loop).asyncio_loop
-            ).result()
-        return value
+        return self.awaiting(value) if inspect.iscoroutine(value) else value
 
 
 class DummyConsumer(ConsumerBaseClass):

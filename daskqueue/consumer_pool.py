@@ -7,18 +7,20 @@ import itertools
 import logging
 import weakref
 from collections import defaultdict, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from daskqueue.actors.cluster import loop_of
+from daskqueue.actors.consumer_spec import PROCESSES, THREADS
 from daskqueue.actors.consumers import Consumers, CrewSpec
 from daskqueue.actors.settlement import name_of
-from daskqueue.arguments import Duration, check_count, timeout_of
+from daskqueue.arguments import Duration, check_choice, check_count, timeout_of
 from daskqueue.batch import Broken
 from daskqueue.clock import Clock, new_name
 from daskqueue.consumer import ConsumerBaseClass, GeneralConsumer
 from daskqueue.errors import ConsumersNotStartedError, MessagesLostError, WaitTimeoutError
 from daskqueue.message import pack_id
+from daskqueue.middleware import Middleware
 from daskqueue.pool import QueuePool
 from daskqueue.results import decode_results
 from daskqueue.status import describe_consumers, pending_of
@@ -51,9 +53,15 @@ class ConsumerPool:
         consumer_class: what is done with each message; the default calls the submitted functions.
         n_consumers: how many consumers. Fewer than queues is fine: each then reads several.
         batch_size: the most messages that a consumer fetches at a time; slow tasks are fetched in fewer.
-        max_concurrency: how many tasks one consumer runs at the same time, in threads. One is best for Python
-            code that computes; use more for tasks that wait.
+        max_concurrency: how many tasks one consumer runs at the same time. With threads one is best for Python
+            code that computes; use more for tasks that wait. With processes it is how many of them there are.
         early_ack: ack messages before they run: each runs at most once, and is lost with its worker.
+        executor: where tasks run: in ``"threads"`` of the Dask worker, or in ``"processes"`` that the consumer
+            starts. Those are for tasks that compute in Python, hold the interpreter, or may crash: a crash costs
+            one process and counts for one message, and a ``timeout`` can end anything.
+        middleware: objects of :class:`~daskqueue.Middleware`, told before and after each message.
+        resources: functions that open what tasks share, by name; called once per process at the start. Tasks find
+            what they return, or give as context managers, in ``daskqueue.current().resources``.
 
     Raises:
         ValueError, TypeError: an argument that cannot be.
@@ -69,6 +77,9 @@ class ConsumerPool:
         max_concurrency: int = 1,
         *,
         early_ack: bool = False,
+        executor: str = THREADS,
+        middleware: Sequence[Middleware] = (),
+        resources: Mapping[str, Callable[[], Any]] | None = None,
     ) -> None:
         if not isinstance(queue_pool, QueuePool):
             raise TypeError(f"queue_pool is {queue_pool!r:.80}; it must be a QueuePool")
@@ -84,13 +95,24 @@ class ConsumerPool:
         counts = {"n_consumers": n_consumers, "batch_size": batch_size, "max_concurrency": max_concurrency}
         for what, value in counts.items():
             check_count(what, value)
+        check_choice("executor", executor, (THREADS, PROCESSES))
         self.client = client
         self.queue_pool = queue_pool
         self.n_consumers = n_consumers
         self.pool_id = new_name()
         self._clock = Clock()
         self._losses_before = 0
-        spec = CrewSpec(self.pool_id, n_consumers, consumer_class, batch_size, max_concurrency, early_ack)
+        spec = CrewSpec(
+            self.pool_id,
+            n_consumers,
+            consumer_class,
+            batch_size,
+            max_concurrency,
+            early_ack,
+            executor,
+            _checked_middleware(middleware),
+            _checked_resources(resources or {}),
+        )
         self._consumers = Consumers(queue_pool.connection.cluster, queue_pool.queues, spec)
         weakref.finalize(self, _close_soon, self._consumers, loop_of(client))
 
@@ -99,7 +121,7 @@ class ConsumerPool:
 
         Raises:
             QueueLostError: a worker or a queue does not answer.
-            Exception: what ``setup`` of the consumer class raised.
+            Exception: what ``setup`` of the consumer class, a resource or ``on_start`` of middleware raised.
         """
         return self._sync(self._start)
 
@@ -263,6 +285,36 @@ class ConsumerPool:
 
     async def _describe(self) -> str:
         return describe_consumers(await self._consumers.statuses())
+
+
+def _checked_middleware(middleware: Any) -> tuple[Middleware, ...]:
+    if isinstance(middleware, Middleware):
+        raise TypeError(f"middleware is {middleware!r:.80}; give a list: middleware=[...]")
+    for layer in middleware:
+        if not isinstance(layer, Middleware):
+            hint = (
+                "give an object of the class, not the class"
+                if isinstance(layer, type)
+                else "subclass Middleware"
+            )
+            raise TypeError(f"middleware has {layer!r:.80}, which is no daskqueue.Middleware; {hint}")
+    return tuple(middleware)
+
+
+def _checked_resources(resources: Any) -> dict[str, Callable[[], Any]]:
+    if not isinstance(resources, Mapping):
+        raise TypeError(
+            f'resources is {resources!r:.80}; give functions by name: resources={{"db": open_db}}'
+        )
+    for name, factory in resources.items():
+        if not isinstance(name, str):
+            raise TypeError(f"resources has the name {name!r:.80}; names are text")
+        if not callable(factory):
+            raise TypeError(
+                f"the resource {name!r} is {factory!r:.80}; give a function that opens it, because each process "
+                "has to open its own"
+            )
+    return dict(resources)
 
 
 def _nothing() -> None:

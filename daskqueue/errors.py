@@ -12,6 +12,7 @@ DaskQueueError
 ├── QueueError
 │   ├── NoSuchQueueError     nobody serves a queue of that name
 │   ├── QueueFullError       the bound of the queue is reached
+│   ├── DuplicateKeyError    the key is taken by another message; says by which job
 │   ├── QueueLostError       the queue's worker is gone
 │   │   ├── QueueSilentError the queue's worker lives, but does not answer
 │   │   └── SchedulerLostError  the scheduler that knows where it is does not answer
@@ -19,10 +20,14 @@ DaskQueueError
 │   └── StaleReceiptError    the lease has ended; its receipt no longer counts
 ├── ConsumersNotStartedError join() before start()
 ├── JobError
-│   ├── JobCancelledError    the job was cancelled
+│   ├── JobCancelledError    the job was cancelled, or had to make room
+│   │   └── JobExpiredError  it was not begun before its time was over
 │   ├── JobFailedError       the task raised; carries its traceback as text
 │   ├── CannotLoadError      the function or its arguments could not be unpickled
+│   ├── TaskTimeoutError     one attempt took longer than the task's timeout; also a TimeoutError
+│   ├── NotDeadError         retry() of a job that is no dead letter
 │   └── ResultExpiredError   the job is done, its result is no longer kept
+├── NotInTaskError           current() outside of a task; also a RuntimeError
 └── WaitTimeoutError         also a TimeoutError
 """
 
@@ -93,6 +98,17 @@ class QueueFullError(QueueError):
     retryable = True
 
 
+class DuplicateKeyError(QueueError):
+    """The key of a message is taken by another one, whose handle is ``job``."""
+
+    def __init__(self, message: str, job: Any = None) -> None:
+        super().__init__(message)
+        self.job = job
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (str(self), self.job)
+
+
 class QueueLostError(QueueError):
     """The worker that holds the queue is gone."""
 
@@ -124,7 +140,15 @@ class JobError(DaskQueueError):
 
 
 class JobCancelledError(JobError):
-    """The job was cancelled before it ran."""
+    """The job was cancelled before it ran, or while it did."""
+
+
+class JobExpiredError(JobCancelledError):
+    """The job was dropped: it was not begun before its time was over."""
+
+
+class NotDeadError(JobError):
+    """The job is no dead letter, so it cannot be run again."""
 
 
 class JobFailedError(JobError):
@@ -135,8 +159,16 @@ class CannotLoadError(JobError):
     """The function or its arguments could not be unpickled where they should have run."""
 
 
+class TaskTimeoutError(JobError, TimeoutError):
+    """An attempt took longer than the task's timeout; it counts as any other failure, and is retried like one."""
+
+
 class ResultExpiredError(JobError):
     """The job is done, but its result is no longer kept."""
+
+
+class NotInTaskError(DaskQueueError, RuntimeError):
+    """What only a task can ask was asked outside of one."""
 
 
 class WaitTimeoutError(DaskQueueError, TimeoutError):

@@ -42,7 +42,7 @@ def encode_function(function: Function) -> bytes:
     """
     if not callable(function):
         raise TypeError(f"{function!r:.200} is not callable")
-    name = _reference(function)
+    name = reference_of(function)
     if name is not None:
         return _reference_record(name)
     try:
@@ -64,7 +64,7 @@ def _reference_record(name: str) -> bytes:
 ABSENT_RECORD = HEAD.pack(ABSENT, 0, bytes(DIGEST_BYTES))
 
 
-def _reference(function: Function) -> str | None:
+def reference_of(function: Function) -> str | None:
     """Return ``module:qualname`` if that leads any other process to this very object."""
     module_name = getattr(function, "__module__", None)
     qualname = getattr(function, "__qualname__", None)
@@ -235,6 +235,16 @@ class FunctionCache:
 
 
 _cache = FunctionCache(entries=256, size_bytes=512 * 1024 * 1024)
+
+
+def name_of(record: Record) -> str:
+    """Return what people call the function of a record; one that was pickled by value is loaded for it."""
+    if record.kind == REFERENCE:
+        return str(record.data, "utf-8").replace(":", ".")
+    function = load_function(record)
+    if isinstance(function, CannotLoadError):
+        return "a function that cannot be loaded here"
+    return getattr(function, "__qualname__", None) or type(function).__qualname__
 
 
 def load_function(record: Record) -> Function | CannotLoadError:

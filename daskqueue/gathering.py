@@ -1,141 +1,125 @@
-"""The results of many jobs at once: one long poll for each queue, and each blob is decoded once."""
+"""The results of many jobs at once: each blob is decoded once, as it comes."""
 
 from __future__ import annotations
 
-import asyncio
-import itertools
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
-from daskqueue.actors.caller import DEADLINE_SECONDS
-from daskqueue.actors.settlement import runs_of, to_pairs, to_runs
-from daskqueue.actors.waiting import LOST_SECONDS, POLL_SECONDS, Ended
+from daskqueue.actors.ended import RETURNED, Ended
 from daskqueue.batch import Broken
-from daskqueue.clock import new_name
-from daskqueue.core.runs import Runs, count, merge, subtract
-from daskqueue.errors import WaitTimeoutError
-from daskqueue.job import Job, Jobs, error_of
-from daskqueue.message import pack_id
-from daskqueue.results import decode_results
+from daskqueue.endings import Ending, Endings, Gone
+from daskqueue.job import Job
+from daskqueue.jobs import Jobs
+from daskqueue.verdict import error_of
 
 if TYPE_CHECKING:
-    from daskqueue.actors.queues import Queues
+    from daskqueue.pool import QueuePool
 
-Errors = Literal["raise", "return"]
-RETURNED = "returned"
-
-Life = tuple[int, int]
-Wanted = dict[Life, Runs]
+Errors = Literal["raise", "skip", "return"]
 
 
-class Part(NamedTuple):
-    """How the messages of some runs of one queue ended; *blob* holds their results or failures in order."""
+def gather(pool: QueuePool, jobs: Jobs | Sequence[Job], timeout: float | None, errors: Errors) -> list[Any]:
+    """Wait for jobs of one pool and return what their tasks returned, in the order of the jobs.
 
-    base_id: int
-    state: str
-    runs: Sequence[tuple[int, int]]
-    blob: bytes
-    reason: str
+    Args:
+        pool: the pool.
+        jobs: what to wait for.
+        timeout: seconds.
+        errors: what to do about those without a result; see ``QueuePool.gather``.
 
-    @property
-    def ids(self) -> Iterable[int]:
-        """The jobs' ids, in the order of what is in the blob."""
-        ranges = (range(self.base_id + first, self.base_id + last) for first, last in self.runs)
-        return itertools.chain.from_iterable(ranges)
-
-
-class _FailedEarly(Exception):  # noqa: N818  no error: there is only no need to wait for the others
-    pass
-
-
-def wanted_of(jobs: Jobs | Sequence[Job]) -> Wanted:
-    """Return the messages of jobs as runs, by queue and incarnation."""
-    runs: dict[Life, list[tuple[int, int]]] = {}
-    if isinstance(jobs, Jobs):
-        for placed, count in jobs.parts:
-            run = (placed.first, placed.first + count)
-            runs.setdefault((placed.queue, placed.incarnation), []).append(run)
-        return {life: merge(parts) for life, parts in runs.items()}
-    sequences: dict[Life, set[int]] = {}
-    for job in jobs:
-        place = job.place
-        sequences.setdefault((place.queue, place.incarnation), set()).add(place.sequence)
-    return {life: to_runs(runs_of(sorted(found))) for life, found in sequences.items()}
-
-
-async def fetch(queues: Queues, wanted: Wanted, timeout: float | None, errors: Errors) -> list[Part]:
-    """Wait until all have ended and return how, or until one has failed if that is to be raised.
+    Returns:
+        The results; an awaitable of them with an asynchronous client.
 
     Raises:
-        WaitTimeoutError: not all ended within *timeout* seconds.
-        QueueLostError: a queue is gone.
+        ValueError: *errors* is none of the choices.
+        WaitTimeoutError: not all ended in time.
+        Exception: with ``"raise"``, why a job has no result.
     """
-    parts: list[Part] = []
-    tasks = [
-        asyncio.create_task(_fetch_from(queues, life, runs, parts, errors)) for life, runs in wanted.items()
-    ]
+    if errors not in get_args(Errors):
+        choices = " or ".join(f'"{choice}"' for choice in get_args(Errors))
+        raise ValueError(f"errors is {errors!r}; choose {choices}")
+    endings = Endings(timeout)
+    endings.add(jobs)
+    if pool.client.asynchronous:
+        return cast("list[Any]", _gathered_later(endings, jobs, errors))
+    found = _Found(errors)
     try:
-        async with asyncio.timeout(timeout):
-            await asyncio.gather(*tasks)
-    except _FailedEarly:
-        pass
-    except TimeoutError as error:
-        if timeout is None:
-            raise
-        total, done = (sum(map(count, of)) for of in (wanted.values(), (part.runs for part in parts)))
-        raise WaitTimeoutError(f"{total - done} of {total} jobs were not done after {timeout:g} s") from error
+        while not found.enough and (ended := endings.take()):
+            found.take(ended)
     finally:
-        for task in tasks:
-            task.cancel()
-    return parts
+        endings.close()
+    return found.in_order(jobs)
 
 
-async def _fetch_from(queues: Queues, life: Life, wanted: Runs, parts: list[Part], errors: Errors) -> None:
-    name = new_name()
-    index, incarnation = life
-    while wanted:
-        answer = await queues.call(
-            index,
-            "wait_settled",
-            name,
-            incarnation,
-            to_pairs(wanted),
-            POLL_SECONDS,
-            deadline=POLL_SECONDS + DEADLINE_SECONDS,
-            patience=LOST_SECONDS,
-        )
-        new = [Part(pack_id(index, incarnation, 0), *ended) for ended in answer]
-        parts += new
-        if errors == "raise" and any(part.state != RETURNED for part in new):
-            raise _FailedEarly
-        wanted = subtract(wanted, merge((first, last) for part in new for first, last in part.runs))
+async def _gathered_later(endings: Endings, jobs: Jobs | Sequence[Job], errors: Errors) -> list[Any]:
+    found = _Found(errors)
+    try:
+        while not found.enough and (ended := await endings.take_async()):
+            found.take(ended)
+    finally:
+        endings.close()
+    return found.in_order(jobs)
 
 
-def decoded(jobs: Sequence[Job], parts: Iterable[Part], errors: Errors) -> list[Any]:
-    """Return the jobs' results in their order; with ``"return"``, an exception stands for one that has none.
+class _Found:
+    """Results and failures by the ids of their jobs."""
 
-    Raises:
-        Exception: with ``"raise"``, the first of those that are known.
-    """
-    values: dict[int, Any] = {}
-    failed: dict[int, Ended] = {}
-    for part in parts:
-        if part.state == RETURNED:
-            values.update(zip(part.ids, decode_results(part.blob), strict=True))
-        else:
-            failed.update((i, Ended(part.state, part.blob, n, part.reason)) for n, i in enumerate(part.ids))
-    broken = Broken in set(map(type, values.values()))
-    ids = list(jobs.ids()) if isinstance(jobs, Jobs) else [job.id for job in jobs]
-    if not broken and not failed:
-        return [values[job_id] for job_id in ids]
-    results: list[Any] = []
-    for position, job_id in enumerate(ids):
-        error = None
-        if job_id in failed:
-            error = error_of(jobs[position], failed[job_id])
-        elif isinstance(value := values.get(job_id), Broken):
-            error = value.error
-        if error is not None and errors == "raise":
-            raise error
-        results.append(values.get(job_id) if error is None else error)
-    return results
+    def __init__(self, errors: Errors) -> None:
+        self._errors = errors
+        self._values: dict[int, Any] = {}
+        self._failed: dict[int, Ended | Exception] = {}
+        self._not_put: dict[int, Exception] = {}  # by id() of the job: it has no other
+        self.enough = False
+
+    def take(self, ended: Iterable[Ending]) -> None:
+        for ending in ended:
+            if isinstance(ending, Gone):
+                self._note_gone(ending)
+                continue
+            part, ids = ending.part, ending.part.ids(ending.runs)
+            if part.state == RETURNED:
+                values = part.values(ending.runs)
+                self._values.update(zip(ids, values, strict=True))
+                if Broken in set(map(type, values)):
+                    self._take_out_broken()
+            else:
+                positions = part.positions(ending.runs)
+                self._failed.update((i, Ended(part, at)) for i, at in zip(ids, positions, strict=True))
+        self.enough = self._errors == "raise" and bool(self._failed or self._not_put)
+
+    def in_order(self, jobs: Jobs | Sequence[Job]) -> list[Any]:
+        """Return the results; with ``"raise"``, raise the first of the errors that are known instead."""
+        if not self._failed and not self._not_put:
+            return [self._values[job_id] for job_id in _ids(jobs)]
+        results: list[Any] = []
+        for job in jobs:
+            error = self._not_put.get(id(job)) or self._error_of(job)
+            if error is None:
+                # When one has failed, nobody has waited for the others.
+                results.append(None if self.enough else self._values[job.id])
+            elif self._errors == "raise":
+                raise error
+            elif self._errors == "return":
+                results.append(error)
+        return results
+
+    def _error_of(self, job: Job) -> Exception | None:
+        if self.enough and job.coming is not None:
+            return None
+        failed = self._failed.get(job.id)
+        return error_of(job, failed) if isinstance(failed, Ended) else failed
+
+    def _note_gone(self, gone: Gone) -> None:
+        for job in gone.jobs:
+            if job.put_error is None:
+                self._failed[job.id] = gone.error
+            else:
+                self._not_put[id(job)] = gone.error
+
+    def _take_out_broken(self) -> None:
+        broken = [job_id for job_id, value in self._values.items() if isinstance(value, Broken)]
+        self._failed.update((job_id, self._values.pop(job_id).error) for job_id in broken)
+
+
+def _ids(jobs: Jobs | Sequence[Job]) -> Iterable[int]:
+    return jobs.ids() if isinstance(jobs, Jobs) else [job.id for job in jobs]

@@ -3,63 +3,85 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Generator, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, overload
+import logging
+from collections.abc import Callable, Generator
+from typing import TYPE_CHECKING, Any, Generic, cast
 
+from daskqueue.actors.cluster import loop_of
+from daskqueue.actors.ended import FAILED, RETURNED
 from daskqueue.arguments import Duration, timeout_of
-from daskqueue.batch import Broken
-from daskqueue.errors import JobCancelledError, JobFailedError, ResultExpiredError, WaitTimeoutError
-from daskqueue.message import MessageId, pack_id, unpack_id
-from daskqueue.results import Failure, decode_result
+from daskqueue.errors import NotDeadError, WaitTimeoutError
+from daskqueue.placement import Placement
+from daskqueue.running import Progress
+from daskqueue.verdict import UNKEPT, error_of, failure_of, status_of, value_of
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future
+
+    from typing_extensions import TypeVar
+
+    from daskqueue.actors.ended import Ended
     from daskqueue.actors.producer import Placed
-    from daskqueue.actors.waiting import Ended
     from daskqueue.pool import QueuePool
 
+    R_co = TypeVar("R_co", covariant=True, default=Any)
+else:
+    from typing import TypeVar
 
-class Job:
+    R_co = TypeVar("R_co", covariant=True)
+
+logger = logging.getLogger(__name__)
+
+# Why a job that is no dead letter does not run again, by its status.
+_NOT_DEAD = {
+    "pending": "it has not run yet, or waits for its next attempt",
+    "processing": "it runs right now",
+    "finished": "its task has returned; submit the call again if it should run once more",
+    "cancelled": "it was cancelled; submit the call again",
+    "error": "its dead letter was purged; submit the call again",
+    "lost": "nothing is kept of it; submit the call again",
+}
+
+
+class Job(Placement, Generic[R_co]):
     """The handle of one message: a name that any process can use, not the message itself.
 
     Dropping it cancels nothing. ``hash(job)`` is the key of its result in ``ConsumerPool.results()``.
     """
 
-    __slots__ = ("_ended", "_pool", "id")
+    __slots__ = ()
 
-    def __init__(self, pool: QueuePool, job_id: int) -> None:
-        self.id = job_id
-        self._pool = pool
-        self._ended: Ended | None = None
+    @classmethod
+    def later(cls, pool: QueuePool, future: Future[Placed], offset: int) -> Job[R_co]:
+        """Return the job of a message whose record batch is still on its way.
 
-    def __hash__(self) -> int:
-        return hash(self.id)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Job) and other.id == self.id and other.pool_id == self.pool_id
-
-    def __repr__(self) -> str:
-        where = unpack_id(self.id)
-        return f"<Job {self.id}: message {where.sequence} of queue {where.queue}>"
+        Args:
+            pool: the pool.
+            future: where the batch will have been put.
+            offset: the message's place in it.
+        """
+        return cls(pool, (future, offset))
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Job, (self._pool, self.id)
 
-    @property
-    def pool_id(self) -> str:
-        """The id of the pool that the message is in; a job's own id is unique there."""
-        return self._pool.pool_id
+    def submitted(self, timeout: Duration | None = None) -> Job[R_co]:
+        """Return this job once its message is as durable as its pool.
 
-    @property
-    def place(self) -> MessageId:
-        """The queue's number, its incarnation, and the message's sequence there."""
-        return unpack_id(self.id)
+        ``submit`` has waited for that already, unless it may linger.
+
+        Raises:
+            WaitTimeoutError: it was not in time.
+            Exception: why it could not be put.
+        """
+        return self._pool.sync(self._submitted, timeout_of(timeout))
 
     @property
     def status(self) -> str:
         """``pending``, ``processing``, ``finished``, ``error``, ``cancelled``, or ``lost`` (no longer kept)."""
         return self._pool.sync(self._status)
 
-    def result(self, timeout: Duration | None = None) -> Any:
+    def result(self, timeout: Duration | None = None) -> R_co:
         """Wait for the task and return what it returned.
 
         Args:
@@ -67,23 +89,32 @@ class Job:
 
         Raises:
             WaitTimeoutError: it was not done in time.
-            JobCancelledError: it was cancelled.
-            ResultExpiredError: it is done, but its result is no longer kept.
+            JobCancelledError: it was cancelled, it has expired (JobExpiredError), or it had to make room.
+            ResultExpiredError: it is done, but its result is not or no longer kept.
             Exception: whatever the task raised, after its last retry.
         """
-        return self._pool.sync(self._result, timeout_of(timeout))
+        seconds = timeout_of(timeout)
+        if self._pool.client.asynchronous:
+            return cast("R_co", self._result(seconds))
+        # Unpickled here, not on the event loop: it may be much, and is the user's own code.
+        return value_of(self, self._ended or self._pool.sync(self._wait, seconds))
 
     def exception(self, timeout: Duration | None = None) -> BaseException | None:
         """Wait for the task and return what it raised after its last retry, None if it returned.
 
         Raises:
             WaitTimeoutError: it was not done in time.
-            JobCancelledError: it was cancelled.
+            JobCancelledError: it was cancelled, it has expired, or it had to make room.
+            ResultExpiredError: nothing is kept of how it ended.
         """
         return self._pool.sync(self._exception, timeout_of(timeout))
 
     def traceback(self, timeout: Duration | None = None) -> str | None:
-        """Wait for the task and return the traceback of what it raised as text, None if it returned."""
+        """Wait for the task and return the traceback of what it raised as text, None if it returned.
+
+        Raises:
+            WaitTimeoutError: it was not done in time.
+        """
         return self._pool.sync(self._traceback, timeout_of(timeout))
 
     def done(self) -> bool:
@@ -91,132 +122,135 @@ class Job:
         return self._pool.sync(self._is_done)
 
     def cancel(self) -> bool:
-        """Drop the message if it still waits; return whether it did."""
+        """Drop the message if it still waits; ask its task to stop if it runs.
+
+        Returns:
+            True if it waited, and will not run. False if it runs (``daskqueue.current().cancelled`` is true
+            there from now on, and it will not be tried again), or has ended.
+        """
         return self._pool.sync(self._cancel)
 
-    def __await__(self) -> Generator[Any, None, Any]:
+    def retry(self) -> None:
+        """Let a dead letter run again, with all its attempts.
+
+        Raises:
+            NotDeadError: it is none; says what it is instead.
+        """
+        return self._pool.sync(self._retry)
+
+    def progress(self) -> Progress | None:
+        """Return what its task last told with ``daskqueue.current().progress(done, total, state=)``, if anything."""
+        return self._pool.sync(self._progress)
+
+    def add_done_callback(self, function: Callable[[Job[R_co]], Any]) -> None:
+        """Call ``function(job)`` when the task has come to an end, at once if it has.
+
+        It is called in a thread that all callbacks of the pool share; with an asynchronous client on the event
+        loop. What it raises is logged.
+        """
+        if not callable(function):
+            raise TypeError(f"add_done_callback wants a function to call, not {function!r:.80}")
+        self._pool.queues.check_open()
+        call = cast("Any", self._call_back)
+        if self._pool.client.asynchronous:
+            call(function, None)
+        else:
+            loop_of(self._pool.client).call_soon_threadsafe(call, function, self._pool.connection.waiting)
+
+    def __await__(self) -> Generator[Any, None, R_co]:
         return self._result(None).__await__()
 
     # On the client's event loop
 
+    async def _submitted(self, timeout: float | None) -> Job[R_co]:
+        try:
+            async with asyncio.timeout(timeout) as bound:
+                await self.arrive()
+        except TimeoutError:
+            if not bound.expired():
+                raise
+            raise WaitTimeoutError(f"{self!r} was not put after {timeout:g} s") from None
+        return self
+
     async def _wait(self, timeout: float | None) -> Ended:
         if self._ended is None:
-            future = self._pool.connection.waiting.wait(self.id)
             try:
-                async with asyncio.timeout(timeout):
-                    self._ended = await future
+                async with asyncio.timeout(timeout) as bound:
+                    await self.arrive()
+                    self._ended = await self._pool.connection.waiting.wait(self.id)
             except TimeoutError:
-                if not isinstance(timeout, (int, float)):
+                if not bound.expired():
                     raise
                 raise WaitTimeoutError(f"{self!r} was not done after {timeout:g} s") from None
         return self._ended
 
-    async def _result(self, timeout: float | None) -> Any:
-        ended = await self._wait(timeout)
-        if ended.state == "returned":
-            value = decode_result(ended.blob, ended.position)
-            if isinstance(value, Broken):
-                raise value.error
-            return value
-        raise error_of(self, ended)
+    async def _result(self, timeout: float | None) -> R_co:
+        return cast("R_co", value_of(self, await self._wait(timeout)))
 
     async def _exception(self, timeout: float | None) -> BaseException | None:
         ended = await self._wait(timeout)
-        if ended.state == "returned":
+        if ended.state in {RETURNED, UNKEPT}:
             return None
         error = error_of(self, ended)
-        if ended.state == "failed":
+        if ended.state == FAILED:
             return error
         raise error
 
     async def _traceback(self, timeout: float | None) -> str | None:
-        ended = await self._wait(timeout)
-        failure = (
-            decode_result(ended.blob, ended.position) if ended.state == "failed" and ended.blob else None
-        )
-        return failure.traceback if isinstance(failure, Failure) else None
+        failure = failure_of(await self._wait(timeout))
+        return failure.traceback if failure is not None else None
 
     async def _status(self) -> str:
         if await self._is_done():
             assert self._ended is not None
-            return {"returned": "finished", "failed": "error"}.get(self._ended.state, self._ended.state)
-        place = self.place
-        ((_, _, state),) = await self._pool.queues.call(
-            place.queue, "states", place.incarnation, [(place.sequence, place.sequence + 1)]
-        )
-        return "processing" if state == "leased" else "pending"
+            return status_of(self._ended)
+        states = await self._ask("states")
+        return "processing" if states and states[0][2] == "leased" else "pending"
 
     async def _is_done(self) -> bool:
+        if self.coming is not None:
+            return False
         if self._ended is None:
             self._ended = await self._pool.connection.waiting.look(self.id)
         return self._ended is not None
 
     async def _cancel(self) -> bool:
-        place = self.place
-        run = (place.sequence, place.sequence + 1)
-        return bool(await self._pool.queues.call(place.queue, "cancel", place.incarnation, [run]))
+        return bool(await self._ask("cancel"))
 
+    async def _retry(self) -> None:
+        if await self._ask("dead.redrive"):
+            self._ended = None
+            return
+        self._ended = None  # what was known of it may be old
+        status = await self._status()
+        raise NotDeadError(f"{self!r} is no dead letter that could run again: {_NOT_DEAD[status]}")
 
-def error_of(job: Job, ended: Ended) -> Exception:
-    """Return the exception of a job that ended without a result."""
-    if ended.state == "cancelled":
-        return JobCancelledError(f"{job!r} was cancelled")
-    if ended.state == "failed":
-        failure = decode_result(ended.blob, ended.position) if ended.blob else None
-        if isinstance(failure, Failure):
-            return failure.exception()
-        return JobFailedError(f"{job!r} ended as a dead letter: {ended.reason}")
-    return ResultExpiredError(f"{job!r} is done, but its result is no longer kept")
+    async def _progress(self) -> Progress | None:
+        notes = await self._ask("notes")
+        return Progress.decode(notes[0][1]) if notes else None
 
+    async def _ask(self, verb: str) -> Any:
+        """Call a verb of the queue that takes an incarnation and runs."""
+        await self.arrive()
+        queue, incarnation, sequence = self.place
+        return await self._pool.queues.call(queue, verb, incarnation, [(sequence, sequence + 1)])
 
-class Jobs(Sequence[Job]):
-    """The handles of many messages, in the order they were submitted; a handle is made when it is looked at.
+    def _call_back(self, function: Callable[[Job[R_co]], Any], waiting: Any) -> None:
+        """Call *function* at the end; in the thread of *waiting* for it, or here with None."""
 
-    Attributes:
-        parts: where they were put: the place of the first message of each part, and how many follow it.
-    """
+        def ended(waiter: asyncio.Future[Any]) -> None:
+            if waiter.cancelled():
+                return
+            waiter.exception()  # the callback meets it when it looks at the job
+            if waiting is None:
+                self._run_callback(function)
+            else:
+                waiting.callbacks.submit(self._run_callback, function)
 
-    def __init__(self, pool: QueuePool, parts: Sequence[tuple[Placed, int]]) -> None:
-        self._pool = pool
-        self.parts = list(parts)
-        self._count = sum(count for _, count in parts)
+        asyncio.ensure_future(self._wait(None)).add_done_callback(ended)
 
-    def __len__(self) -> int:
-        return self._count
-
-    def __repr__(self) -> str:
-        return f"<{self._count} jobs of {self._pool.name!r}>"
-
-    @overload
-    def __getitem__(self, index: int) -> Job: ...
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[Job]: ...
-    def __getitem__(self, index: int | slice) -> Job | Sequence[Job]:
-        if isinstance(index, slice):
-            return [self[i] for i in range(*index.indices(self._count))]
-        if index < 0:
-            index += self._count
-        for placed, count in self.parts:
-            if 0 <= index < count:
-                return self._job(placed, index)
-            index -= count
-        raise IndexError("no such job")
-
-    def __iter__(self) -> Iterator[Job]:
-        for placed, count in self.parts:
-            for index in range(count):
-                yield self._job(placed, index)
-
-    @property
-    def pool_id(self) -> str:
-        """The id of the pool that the messages are in."""
-        return self._pool.pool_id
-
-    def ids(self) -> Iterator[int]:
-        """Yield the jobs' ids without making handles."""
-        for placed, count in self.parts:
-            first = pack_id(placed.queue, placed.incarnation, placed.first)
-            yield from range(first, first + count)
-
-    def _job(self, placed: Placed, index: int) -> Job:
-        return Job(self._pool, pack_id(placed.queue, placed.incarnation, placed.first + index))
+    def _run_callback(self, function: Callable[[Job[R_co]], Any]) -> None:
+        try:
+            function(self)
+        except Exception:
+            logger.exception("The callback %r of %r failed", function, self)

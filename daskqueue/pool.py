@@ -3,56 +3,77 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import logging
 import os
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Self, cast
+from functools import partial
+from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, Unpack, cast, overload
 
 from distributed import Client
 
-from daskqueue import every_queue
-from daskqueue.actors.queues import PoolSpec, Queues
-from daskqueue.arguments import Duration, check_count, check_name, folder_of, seconds_of, timeout_of
+from daskqueue.actors.queues import PoolSpec
+from daskqueue.arguments import Duration, check_count, check_name, folder_of
 from daskqueue.batch import encode_calls, encode_items, encode_one
 from daskqueue.clock import new_name
-from daskqueue.connection import Connection
-from daskqueue.engine.settings import QueueSettings
+from daskqueue.conflict import checked, checked_later, refuse_one_key
+from daskqueue.executor import QueueExecutor
 from daskqueue.functions import FunctionRecords
-from daskqueue.gathering import Errors, decoded, fetch, wanted_of
-from daskqueue.job import Job, Jobs
-from daskqueue.message import MAX_QUEUES, Durability
+from daskqueue.job import Job
+from daskqueue.jobs import Jobs
+from daskqueue.lingering import Batching
+from daskqueue.message import MAX_QUEUES, Call, Durability
 from daskqueue.notices import show_notices
-from daskqueue.queue_view import QueueView
-from daskqueue.status import describe_queues
-from daskqueue.submitting import Encode, SubmitOptions, batched
+from daskqueue.operations import Operations
+from daskqueue.options import NAMELESS, Backoff, Choices, Names, Overflow, SubmitOptions, Types, changed
+from daskqueue.pool_settings import settings_of
+from daskqueue.submitting import Coding, arguments_of, batched
+from daskqueue.task import Task, task_of
+from daskqueue.windowed import Windowed
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
     from daskqueue.actors.producer import Placed
+    from daskqueue.lingering import Lingerer
+
+    P = ParamSpec("P")
+    R = TypeVar("R")
 
 logger = logging.getLogger(__name__)
 
-# What is settled in memory should be given back soon.
-TRANSIENT_SEGMENT_BYTES = 8 << 20
 
-
-class QueuePool:
+class QueuePool(Operations):
     """A fixed number of queues on the workers of a Dask cluster, fed round robin.
 
     Args:
         client: a Dask client; None for the one of this task or process.
-        n_queues: how many queues, spread over the workers.
+        n_queues: how many queues, spread over the workers. A folder that has fewer gets more; the surplus of one
+            that has more gets no new messages, and is consumed until it is empty.
         durability: ``"transient"`` (in the memory of a worker) or ``"durable"`` (in a folder).
         dirpath: folder of a durable pool, on a disk that all workers reach; relative to the working directory
             of this process. Default: ``~/.local/share/daskqueue/<name>``.
         name: names the pool, and the folders of its queues.
-        maxsize: the most messages that a queue may hold; ``submit`` waits for room. None for no bound.
+        max_messages: the most messages that a queue may hold, waiting or running; None for no bound.
+        max_bytes: the most bytes that they may have together; None for no bound.
+        overflow: what a submit to a full queue does: ``"block"`` waits for room, ``"raise"`` raises
+            ``QueueFullError``, ``"drop_oldest"`` drops what waits longest.
+        put_timeout: how long ``"block"`` waits before ``QueueFullError``; None for as long as it takes.
         retries: how often a task that raised is run again before it becomes a dead letter.
-        backoff: pause before the first retry (seconds, or text such as ``"2s"``); it doubles with each one.
+        backoff: pause before the first retry (seconds, or text such as ``"2s"``); it doubles with each one. Or a
+            ``Backoff(first, most)``.
+        backoff_max: the longest pause before a retry.
+        retry_on: the only exception types that are retried, one or a tuple; none is all.
+        no_retry_on: exception types that are not retried.
+        timeout: how long one attempt may take; None for as long as it takes.
+        max_deliveries: how often a message may be lost with the process that ran it before it is a dead letter.
         lease: how long a message stays with a consumer that has gone silent.
         fsync: ``"always"`` (``submit`` returns when the message is on the disk), ``"interval:<ms>"`` or ``"never"``.
+        results: where results are kept: ``"durable"`` (with the ack), ``"memory"`` or ``"none"``.
+        result_ttl: how long they are kept.
+        result_bytes: how many bytes of results each queue keeps.
+        result_count: how many results each queue keeps; None for no bound.
+        linger: how long a single submit may wait for others to share its record batch; ``submit`` returns at once
+            then, and the job's methods wait for it. None: no submit lingers.
 
     Raises:
         ValueError: an argument that cannot be; the message names the choices.
@@ -68,77 +89,127 @@ class QueuePool:
         dirpath: str | os.PathLike[str] | None = None,
         *,
         name: str = "default",
-        maxsize: int | None = None,
+        max_messages: int | None = None,
+        max_bytes: int | None = None,
+        overflow: Overflow = "block",
+        put_timeout: Duration | None = None,
         retries: int = 0,
-        backoff: float | str = 1.0,
-        lease: float | str = 60.0,
+        backoff: Duration | Backoff = "1s",
+        backoff_max: Duration | None = None,
+        retry_on: Types = (),
+        no_retry_on: Types = (),
+        timeout: Duration | None = None,
+        max_deliveries: int = 5,
+        lease: Duration = "60s",
         fsync: str = "always",
+        results: str = "durable",
+        result_ttl: Duration = "7d",
+        result_bytes: int = 1 << 30,
+        result_count: int | None = None,
+        linger: Duration | None = None,
     ) -> None:
         durability = Durability.parse(durability)
         check_count("n_queues", n_queues, most=MAX_QUEUES)
         check_name(name)
-        if maxsize is not None:
-            check_count("maxsize", maxsize)
-        check_count("retries", retries, least=0)
         if dirpath is not None and durability is Durability.TRANSIENT:
             raise ValueError(
                 'dirpath is given, but the pool is transient; did you mean durability="durable"?'
             )
         if client is not None and not isinstance(client, Client):
             raise TypeError(f"client is {client!r:.80}; it must be a distributed.Client, or None")
-        settings = QueueSettings(
+        settings = settings_of(
+            durability,
+            max_messages=max_messages,
+            max_bytes=max_bytes,
+            backoff=backoff,
+            backoff_max=backoff_max,
+            max_deliveries=max_deliveries,
+            lease=lease,
             fsync=fsync,
-            max_messages=maxsize,
-            backoff_seconds=seconds_of("backoff", backoff),
-            lease_seconds=seconds_of("lease", lease, least=1.0),
+            results=results,
+            result_ttl=result_ttl,
+            result_bytes=result_bytes,
+            result_count=result_count,
         )
-        if durability is Durability.TRANSIENT:
-            settings = dataclasses.replace(settings, fsync="never", segment_bytes=TRANSIENT_SEGMENT_BYTES)
+        options = changed(
+            SubmitOptions(),
+            {
+                "overflow": overflow,
+                "put_timeout": put_timeout,
+                "retries": retries,
+                "retry_on": retry_on,
+                "no_retry_on": no_retry_on,
+                "timeout": timeout,
+                "linger": linger,
+            },
+        )
         folder = folder_of(dirpath, name) if durability is Durability.DURABLE else None
-        spec = PoolSpec(new_name(), name, n_queues, durability, folder, settings)
-        self._spec = spec
-        self._options = SubmitOptions(retries=retries)
-        self._connection: Connection | None = Connection(client, spec)
+        self._spec = PoolSpec(new_name(), name, n_queues, durability, folder, settings)
+        self._options = options
+        self._connection = self._connect(client, self._spec)
         self._opened = False
         if not self.client.asynchronous:
             self.sync(self._open)
 
-    @classmethod
-    def attach(cls, spec: PoolSpec, options: SubmitOptions) -> QueuePool:
-        """Return a handle of a pool that exists, for the client that is found here at its first use.
-
-        Unpickling a handle does this; nothing is called before it is used.
-        """
-        pool = cls.__new__(cls)
-        pool._spec, pool._options = spec, options  # noqa: SLF001  a constructor
-        pool._connection, pool._opened = None, True  # noqa: SLF001
-        return pool
-
-    @classmethod
-    def over(cls, connection: Connection, options: SubmitOptions) -> QueuePool:
-        """Return the handle of a pool that hosts serve; :meth:`reach` it before its use."""
-        pool = cls.attach(connection.queues.spec, options)
-        pool._connection = connection  # noqa: SLF001  a constructor
-        return pool
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return QueuePool.attach, (self._settled_spec, self._options)
-
     # Submitting
 
+    @overload
+    def submit(self, function: Task[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Job[R]: ...
+    @overload
+    def submit(self, function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Job[R]: ...
     def submit(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Job:
         """Put one call into the next queue; return its job once the message is as durable as the pool.
 
+        With ``linger=``, and in a ``batching`` block, return at once; the job's methods wait for the message.
+
         Raises:
             BatchError: the function or an argument cannot be pickled.
-            QueueFullError: no room within the timeout set by :meth:`options`.
+            DuplicateKeyError: the key is taken, and ``on_conflict="raise"`` was chosen.
+            QueueFullError: no room within ``put_timeout``.
             QueueLostError: the queue was lost and did not come back.
             StorageError: the disk refused.
         """
         if not callable(function):
             raise TypeError(f"submit wants a function to call, not {function!r:.80}")
+        lingerer = self._lingerer()
+        if lingerer is None:
+            return self._send(encode_one(function, args, kwargs), self._options.names(args, kwargs))
+        job = self._linger(lingerer, function, args, kwargs)
+        if lingerer.asynchronous:
+            return cast("Job", _when_room(lingerer, job))
+        if lingerer.crowded:
+            lingerer.make_room()
+        return job
+
+    def submit_soon(
+        self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> Job:
+        """Put one call; return its job at once, whose methods wait for the message. Never waits for anything.
+
+        Raises:
+            BatchError: the function or an argument cannot be pickled.
+        """
+        lingerer = self._lingerer()
+        if lingerer is not None:
+            return self._linger(lingerer, function, args, kwargs)
+        names = self._options.names(args, kwargs)
         data = encode_one(function, args, kwargs)
-        return self._send(data)
+        return self._coming(self.connection.submitter.send(data, self._options, names), 0)
+
+    def _linger(
+        self,
+        lingerer: Lingerer,
+        function: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+    ) -> Job:
+        future, place = lingerer.add(function, args, kwargs, self._options, self.connection)
+        return Job.later(self, future, place) if self._options.key is None else self._coming(future, place)
+
+    def _coming(self, future: Future[Placed], place: int) -> Job:
+        if self._options.key is not None and self._options.on_conflict == "raise":
+            future = checked_later(self, future)
+        return Job.later(self, future, place)
 
     def batch_submit(
         self,
@@ -160,203 +231,139 @@ class QueuePool:
 
         Raises:
             TypeError, BatchError: a call that cannot be; batches before its own are submitted.
+            DuplicateKeyError: a key is taken, and ``on_conflict="raise"`` was chosen; all others are submitted.
+            QueueFullError: no room within ``put_timeout``; what fitted is submitted.
         """
         check_count("batch_size", batch_size)
         records = FunctionRecords()
-        return self._send_all(calls, batch_size, lambda part: encode_calls(part, kwargs, records))
+        coding = Coding(
+            lambda part: encode_calls(part, kwargs, records), partial(arguments_of, kwargs=kwargs or {})
+        )
+        return self._send_all(calls, batch_size, coding)
 
+    @overload
     def map(
-        self, function: Callable[..., Any], *iterables: Iterable[Any], batch_size: int = 1000, **kwargs: Any
-    ) -> Jobs:
-        """Put ``function(*args, **kwargs)`` for each *args* of the zipped iterables; see :meth:`batch_submit`."""
+        self,
+        function: Callable[..., R],
+        *iterables: Iterable[Any],
+        batch_size: int = ...,
+        window: None = ...,
+        **kwargs: Any,
+    ) -> Jobs[R]: ...
+    @overload
+    def map(
+        self,
+        function: Callable[..., R],
+        *iterables: Iterable[Any],
+        batch_size: int = ...,
+        window: int,
+        **kwargs: Any,
+    ) -> Windowed: ...
+    def map(
+        self,
+        function: Callable[..., Any],
+        *iterables: Iterable[Any],
+        batch_size: int = 1000,
+        window: int | None = None,
+        **kwargs: Any,
+    ) -> Jobs | Windowed:
+        """Put ``function(*args, **kwargs)`` for each *args* of the zipped iterables; see :meth:`batch_submit`.
+
+        Args:
+            function: what is to be called.
+            iterables: its arguments, taken lazily.
+            batch_size: how many calls share a record batch.
+            window: submit nothing now; return a lazy iterable of jobs that submits while it is consumed, and
+                keeps at most so many jobs unsettled. The iterables may have no end then.
+            kwargs: keyword arguments for every call.
+        """
         if not iterables:
             raise TypeError("map wants at least one iterable of arguments")
-        calls = ((function, *args) for args in zip(*iterables, strict=False))
-        return self.batch_submit(calls, batch_size, kwargs=kwargs or None)
+        calls: Iterator[Any] = ((function, *args) for args in zip(*iterables, strict=False))
+        if window is None:
+            return self.batch_submit(calls, batch_size, kwargs=kwargs or None)
+        check_count("window", window)
+        check_count("batch_size", batch_size)
+        if kwargs:
+            # The window's calls carry what batch_submit would have been given for all of them.
+            calls = (Call(call[0], call[1:], kwargs) for call in calls)
+        return Windowed(self, calls, window)
 
     def put(self, item: Any) -> Job:
         """Put one raw item, for consumers with a ``process_item`` of their own."""
-        return self._send(encode_items([item]))
+        return self._send(encode_items([item]), self._options.names((item,), {}))
 
     def put_many(self, items: Iterable[Any], batch_size: int = 1000) -> Jobs:
         """Put many raw items, *batch_size* after *batch_size* to each queue in turn."""
         check_count("batch_size", batch_size)
-        return self._send_all(items, batch_size, encode_items)
+        return self._send_all(items, batch_size, Coding(encode_items, lambda item: ((item,), {})))
 
-    def gather(
-        self, jobs: Iterable[Job] | Jobs, timeout: Duration | None = None, errors: Errors = "raise"
-    ) -> list[Any]:
-        """Wait for all jobs and return what their tasks returned, in the order of the jobs.
-
-        Args:
-            jobs: jobs of this pool.
-            timeout: seconds to wait at most; None for as long as it takes.
-            errors: ``"raise"`` what the first task that failed has raised, as soon as that is known, or
-                ``"return"`` exceptions in the places of their results.
-
-        Raises:
-            WaitTimeoutError: not all were done in time.
-            QueueLostError: a queue is gone and does not come back.
-            Exception: what a task raised, or another error of :meth:`Job.result`.
-        """
-        if errors not in {"raise", "return"}:
-            raise ValueError(f'errors is {errors!r}; choose "raise" or "return"')
-        jobs = self._own(jobs)
-        seconds = timeout_of(timeout)
-        found = self.sync(fetch, self.queues, wanted_of(jobs), seconds, errors)
-        if self.client.asynchronous:
-            return cast("list[Any]", _decoded_later(jobs, found, errors))
-        # Decoded here, not on the event loop: what the tasks returned may be much, and is the user's own code.
-        return decoded(jobs, found, errors)
-
-    def options(
-        self,
-        *,
-        retries: int | None = None,
-        delay: float | str | None = None,
-        timeout: Duration | None = None,
-    ) -> QueuePool:
+    def options(self, **choices: Unpack[Choices]) -> QueuePool:
         """Return the same pool with other options for what is submitted through it.
+
+        Durations are seconds, a timedelta, or text such as ``"10s"``. What is left out stays as it is.
 
         Args:
             retries: how often a task that raised is run again.
-            delay: seconds (or text such as ``"10s"``) before the messages may run.
-            timeout: how long to wait for room in a full queue before ``QueueFullError``.
-        """
-        changes: dict[str, Any] = {}
-        if retries is not None:
-            check_count("retries", retries, least=0)
-            changes["retries"] = retries
-        if delay is not None:
-            changes["delay_seconds"] = seconds_of("delay", delay)
-        if timeout is not None:
-            changes["timeout_seconds"] = seconds_of("timeout", timeout)
-        view = QueuePool.attach(self._settled_spec, dataclasses.replace(self._options, **changes))
-        view._connection = self.connection  # noqa: SLF001  the same pool
-        return view
-
-    # What the pool is
-
-    @property
-    def connection(self) -> Connection:
-        """How this process reaches the pool; made at the first use."""
-        if self._connection is None:
-            self._connection = Connection(None, self._spec)
-        return self._connection
-
-    @property
-    def client(self) -> Client:
-        """The Dask client that the pool is reached with."""
-        return self.connection.client
-
-    @property
-    def queues(self) -> Queues:
-        """The pool's queues, as this process reaches them."""
-        return self.connection.queues
-
-    @property
-    def _settled_spec(self) -> PoolSpec:
-        """The spec with the id that the pool's folder may have given it."""
-        return self._spec if self._connection is None else self._connection.queues.spec
-
-    @property
-    def pool_id(self) -> str:
-        """The id that tells this pool from all others; a durable pool keeps it in its folder."""
-        return self._settled_spec.pool_id
-
-    @property
-    def name(self) -> str:
-        """The pool's name."""
-        return self._spec.name
-
-    @property
-    def n_queues(self) -> int:
-        """How many queues the pool has; hosts may add some."""
-        return self._settled_spec.n_queues
-
-    @property
-    def durability(self) -> Durability:
-        """Where the pool keeps its messages."""
-        return self._spec.durability
-
-    @property
-    def hosted(self) -> bool:
-        """Whether processes of their own serve the queues, and not workers that this client chose."""
-        return self._spec.hosted
-
-    @property
-    def dirpath(self) -> str | None:
-        """The folder of a durable pool, absolute."""
-        return self._spec.dirpath
-
-    # Looking and changing
-
-    def __len__(self) -> int:
-        return self.n_queues
-
-    def __getitem__(self, index: int) -> QueueView:
-        if not -self.n_queues <= index < self.n_queues:
-            raise IndexError(f"the pool has {self.n_queues} queues")
-        return QueueView(self, index % self.n_queues)
-
-    def __iter__(self) -> Iterator[QueueView]:
-        return (self[index] for index in range(self.n_queues))
-
-    def get_queue_size(self) -> dict[str, int]:
-        """Return how many messages each queue has that are not settled: waiting or running.
+            backoff: pause before the first retry; it doubles with each one. Or a ``Backoff(first, most)``.
+            backoff_max: the longest pause before a retry.
+            retry_on: the only exception types that are retried, one or a tuple; ``()`` is all.
+            no_retry_on: exception types that are not retried.
+            delay: how long the messages are held back.
+            not_before: a datetime (local, unless it has a time zone) or epoch seconds before which they do not run.
+            expires: after so long messages that have not begun to run are dropped.
+            timeout: how long one attempt may take.
+            priority: larger is sooner, from -1000 to 1000; 0 unless chosen.
+            key: text, or a function of a call's arguments that returns it: while a message with this key is
+                pending, another submit returns its job and puts nothing.
+            key_window: how long after the end of that message its key is still taken.
+            on_conflict: what a taken key does: ``"return"`` the job, or ``"raise"`` ``DuplicateKeyError`` with it.
+            group: text, or a function of a call's arguments that returns it: messages of one group run one at
+                a time and in order.
+            put_timeout: how long to wait for room in a full queue before ``QueueFullError``.
+            overflow: ``"block"``, ``"raise"`` or ``"drop_oldest"``; see ``QueuePool``.
+            linger: how long a single submit may wait for others to share its record batch; 0 not at all.
 
         Raises:
-            QueueLostError: a queue does not answer, so that nobody knows.
+            TypeError, ValueError: a choice that cannot be; the message names what it may be.
         """
-        return self.sync(every_queue.sizes, self.queues)
+        return self._view(changed(self._options, choices))
 
-    def cancel(self, jobs: Iterable[Job] | Jobs) -> int:
-        """Drop those of the jobs that still wait; return how many were.
+    def batching(self) -> Batching:
+        """Gather the single submits of a ``with`` (or ``async with``) block into record batches.
 
-        Raises:
-            ValueError: a job of another pool.
+        In the block, ``submit`` returns at once, in this thread or asyncio task; the end of the block returns when
+        all is as durable as the pool, and raises the first error of a message that could not be put.
         """
-        jobs = self._own(jobs)
-        ids = jobs.ids() if isinstance(jobs, Jobs) else [job.id for job in jobs]
-        return self.sync(every_queue.cancel, self.queues, ids)
+        return Batching(self)
 
-    def _own(self, jobs: Iterable[Job] | Jobs) -> Jobs | list[Job]:
-        jobs = jobs if isinstance(jobs, Jobs) else list(jobs)
-        for job in [jobs] if isinstance(jobs, Jobs) else jobs:
-            if not isinstance(job, Job | Jobs):
-                raise TypeError(f"{job!r:.80} is no Job")
-            if job.pool_id != self.pool_id:
-                raise ValueError(f"jobs of another pool; they are not in {self.name!r}")
-        return jobs
+    @overload
+    def task(self, function: Callable[P, R], /) -> Task[P, R]: ...
+    @overload
+    def task(self, /, **choices: Unpack[Choices]) -> Callable[[Callable[P, R]], Task[P, R]]: ...
+    def task(self, function: Callable[..., Any] | None = None, /, **choices: Unpack[Choices]) -> Any:
+        """Make a function a task of this pool: ``@pool.task`` or ``@pool.task(retries=3, ...)``.
 
-    def reset(self) -> int:
-        """Drop all messages that wait, in all queues; return how many. What runs is finished."""
-        return self.sync(every_queue.purge, self.queues)
+        Called, it runs here; its ``submit``, ``map`` and ``options`` are those of the pool, with its signature.
 
-    def __repr__(self) -> str:
-        if self.client.asynchronous:
-            return f"QueuePool : {self.n_queues} queue(s)"
-        try:
-            return self.sync(self.describe)
-        except Exception as error:  # noqa: BLE001  a repr is for debugging, also after the cluster is gone
-            return f"QueuePool : {self.n_queues} queue(s), not to be reached: {error}"
-
-    def _repr_html_(self) -> str:
-        return f"<pre>{self!r}</pre>"
-
-    def close(self) -> None:
-        """Let go of the pool, and close the Dask client that ``connect`` made for it.
-
-        What was submitted stays; queues that this client made end with their last handle. ``with`` does this.
-        With an asynchronous client, return an awaitable.
+        Args:
+            function: what is decorated.
+            choices: what :meth:`options` takes.
         """
-        return self.connection.close()
+        if function is not None:
+            return task_of(function, self, choices)
+        self.options(**choices)  # a mistake is to be heard here
+        return lambda decorated: task_of(decorated, self, choices)
 
-    def __enter__(self) -> Self:
-        return self
+    def get_executor(self, **choices: Unpack[Choices]) -> QueueExecutor:
+        """Return a ``concurrent.futures.Executor`` whose futures are messages of this pool.
 
-    def __exit__(self, *_: object) -> None:
-        self.close()
+        Args:
+            choices: what :meth:`options` takes.
+        """
+        return QueueExecutor(self.options(**choices))
+
+    # Opening
 
     async def __aenter__(self) -> Self:
         await self._open()
@@ -365,18 +372,12 @@ class QueuePool:
     async def __aexit__(self, *_: object) -> None:
         await cast("Any", self.close())
 
-    def __await__(self) -> Generator[Any, None, QueuePool]:
+    def __await__(self) -> Generator[Any, None, Self]:
         return self._opened_pool().__await__()
 
-    async def _opened_pool(self) -> QueuePool:
+    async def _opened_pool(self) -> Self:
         await self._open()
         return self
-
-    # On the client's event loop
-
-    def sync(self, function: Callable[..., Any], *args: Any) -> Any:
-        """Run a coroutine function on the client's loop; with an asynchronous client, return its awaitable."""
-        return self.connection.sync(function, *args)
 
     async def _open(self) -> None:
         if self._opened:
@@ -400,42 +401,37 @@ class QueuePool:
         where = self.connection.cluster.address
         logger.info("Connected to queue %r at %s: %d shard(s)", self.name, where, self.n_queues)
 
-    async def statuses(self, pool_id: str = "") -> list[dict[str, Any]]:
-        """Return what each queue says of itself; one that does not answer is marked ``lost``."""
-        return await every_queue.statuses(self.queues, pool_id)
-
-    async def describe(self) -> str:
-        """Return the pool's repr."""
-        return describe_queues(await self.statuses())
-
     # Sending
 
-    def _fitting(self, batch_size: int) -> int:
-        """A record batch larger than its queue would never go in."""
-        return min(batch_size, self._settled_spec.settings.max_messages or batch_size)
-
-    def _send(self, data: bytes) -> Job:
-        future = self.connection.submitter.send(data, self._options)
+    def _send(self, data: bytes, names: Names = NAMELESS) -> Job:
+        future = self.connection.submitter.send(data, self._options, names)
         if self.client.asynchronous:
             return cast("Job", self._job_of(future))
-        return Jobs(self, [(future.result(), 1)])[0]
+        return checked(self, [(future.result(), 1)])[0]
 
     async def _job_of(self, future: Future[Placed]) -> Job:
-        return Jobs(self, [(await asyncio.wrap_future(future), 1)])[0]
+        return checked(self, [(await asyncio.wrap_future(future), 1)])[0]
 
-    def _send_all(self, messages: Iterable[Any], batch_size: int, encode: Encode) -> Jobs:
-        parts = batched(messages, self._fitting(batch_size))
+    def _send_all(self, messages: Iterable[Any], batch_size: int, coding: Coding) -> Jobs:
+        refuse_one_key(self._options)
+        if (lingerer := self._lingerer()) is not None:
+            lingerer.send()  # what was submitted before is to be there before
+        bound = self._settled_spec.settings.max_messages
+        parts = batched(messages, min(batch_size, bound or batch_size))
         # Messages that may be long in coming, and those for a bounded queue, are sent as they come.
-        at_hand = isinstance(messages, (list, tuple, range)) and not self._settled_spec.settings.max_messages
+        at_hand = isinstance(messages, (list, tuple, range)) and not bound
         if self.client.asynchronous:
-            return cast("Jobs", self._jobs_of(parts, encode, at_hand))
-        sent = self.connection.submitter.send_all(parts, encode, self._options, at_hand=at_hand)
-        return Jobs(self, sent)
+            return cast("Jobs", self._jobs_of(parts, coding, at_hand))
+        return checked(
+            self, self.connection.submitter.send_all(parts, coding, self._options, at_hand=at_hand)
+        )
 
-    async def _jobs_of(self, parts: Iterator[Sequence[Any]], encode: Encode, at_hand: bool) -> Jobs:
+    async def _jobs_of(self, parts: Iterator[Sequence[Any]], coding: Coding, at_hand: bool) -> Jobs:
         submitter = self.connection.submitter
-        return Jobs(self, await submitter.send_all_async(parts, encode, self._options, at_hand=at_hand))
+        return checked(self, await submitter.send_all_async(parts, coding, self._options, at_hand=at_hand))
 
 
-async def _decoded_later(jobs: Jobs | list[Job], found: Any, errors: Errors) -> list[Any]:
-    return decoded(jobs, await found, errors)
+async def _when_room(lingerer: Lingerer, job: Job) -> Job:
+    if lingerer.crowded:
+        await lingerer.make_room_async()
+    return job

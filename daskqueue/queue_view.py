@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 from daskqueue.status import pending_of, queue_line
 
 if TYPE_CHECKING:
-    from daskqueue.pool import QueuePool
+    from daskqueue.handle import PoolHandle
 
 
 class QueueView:
     """One queue of a pool."""
 
-    def __init__(self, pool: QueuePool, index: int) -> None:
+    def __init__(self, pool: PoolHandle, index: int) -> None:
         self.index = index
         self._pool = pool
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from html import escape
 from typing import Any
 
 # From this many members on, a pool shows sums instead of a line for each.
@@ -45,3 +47,16 @@ def _consumer_line(name: str, status: Mapping[str, Any] | None) -> str:
     if status is None:
         return f"\n\t{name}: lost, to be replaced"
     return f"\n\t{name}: {status['received']} received, {status['pending']} pending tasks"
+
+
+def time_text(moment: datetime | None) -> str:
+    """Return a moment as people of this place write it, to the second."""
+    return "" if moment is None else moment.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def html_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a table for notebooks; what is in the cells is escaped."""
+    top = "".join(f"<th>{escape(name)}</th>" for name in head)
+    lines = ("".join(f"<td>{escape(cell)}</td>" for cell in row) for row in rows)
+    body = "".join(f"<tr>{line}</tr>" for line in lines)
+    return f"<table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table>"

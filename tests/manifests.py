@@ -39,6 +39,11 @@ def shards(**spec):
     return {"shards": spec}
 
 
+def queue(**spec):
+    """Return a spec that says something of the messages."""
+    return {"queue": spec}
+
+
 def claim(**spec):
     """Return a spec that says something of the volumes."""
     return shards(storage={"persistentVolumeClaim": spec})
@@ -59,7 +64,22 @@ EVERYTHING: Spec = {
     "imagePullPolicy": "Always",
     "imagePullSecrets": [{"name": "registry"}],
     "suspend": True,
-    "queue": {"leaseSeconds": 90, "maxDeliveries": 3, "fsync": "Interval", "fsyncIntervalMilliseconds": 20},
+    "queue": {
+        "leaseSeconds": 90,
+        "maxDeliveries": 3,
+        "retries": 4,
+        "backoffSeconds": 2,
+        "backoffMaxSeconds": 60,
+        "maxMessages": 1_000_000,
+        "maxBytes": "20Gi",
+        "overflow": "DropOldest",
+        "results": "Memory",
+        "resultTtlSeconds": 3600,
+        "resultBytes": "512Mi",
+        "resultCount": 50_000,
+        "fsync": "Interval",
+        "fsyncIntervalMilliseconds": 20,
+    },
     "shards": {
         "replicas": 3,
         "storage": {
@@ -75,6 +95,10 @@ EVERYTHING: Spec = {
     "scheduler": {"pod": {"resources": {"requests": {"cpu": 1, "memory": "1Gi"}}}},
     "consumers": {
         "slots": 4,
+        "executor": "Processes",
+        "batchSize": 50,
+        "middleware": [{"path": "logging:NullHandler"}, {"path": "string:capwords"}],
+        "taskResources": [{"name": "cwd", "path": "os:getcwd"}],
         "drainSeconds": 120,
         "autoscaling": {
             "minReplicas": 1,
@@ -109,11 +133,27 @@ ACCEPTED: dict[str, Spec] = {
     "as many as at least": consumers(autoscaling={"minReplicas": 7, "maxReplicas": 7}),
     "a size with a fraction": claim(size="1.5Ti"),
     "a size in bytes": claim(size="1e9"),
+    "full by messages": queue(maxMessages=10, overflow="Raise"),
+    "full by bytes": queue(maxBytes="1Gi", overflow="DropOldest"),
+    "waiting for room where there is no bound": queue(overflow="Block"),
+    "pauses that are all alike": queue(backoffSeconds=600),
+    "no pause": queue(backoffSeconds=0),
 }
 
 OUT_OF_BOUNDS = {
     "no time to work": ({"queue": {"leaseSeconds": 0}}, "queue.leaseSeconds"),
     "no delivery": ({"queue": {"maxDeliveries": 0}}, "queue.maxDeliveries"),
+    "room for none": (queue(maxMessages=0), "queue.maxMessages"),
+    "fewer than no retries": (queue(retries=-1), "queue.retries"),
+    "results in a place unknown": (queue(results="Redis"), "queue.results"),
+    "results for no time": (queue(resultTtlSeconds=0), "queue.resultTtlSeconds"),
+    "results without a number": (queue(resultCount=0), "queue.resultCount"),
+    "tasks in a place unknown": (consumers(executor="Cloud"), "consumers.executor"),
+    "a resource without a function": (
+        consumers(taskResources=[{"name": "db"}]),
+        "consumers.taskResources[0]",
+    ),
+    "none at a time": (consumers(batchSize=0), "consumers.batchSize"),
     "a word unknown": ({"queue": {"fsync": "Sometimes"}}, "queue.fsync"),
     "no shard": (shards(replicas=0), "shards.replicas"),
     "too many shards": (shards(replicas=65), "shards.replicas"),
@@ -139,6 +179,7 @@ OUT_OF_BOUNDS = {
 }
 
 A_SIZE = "the size must be a quantity greater than zero, such as 10Gi"
+A_PATH = "write it as package.module:name, of a module in the image"
 ONE_STORAGE = "exactly one of persistentVolumeClaim and emptyDir must be set"
 LETTERS = "metadata.name must be of lower-case letters, digits and '-'"
 A_NUMBER = "consumers.replicas must be set in the modes Fixed and External"
@@ -150,6 +191,22 @@ REFUSED: dict[str, Refused] = {
     "a size of words": Refused(A_SIZE, claim(size="large")),
     "a size of nothing": Refused(A_SIZE, claim(size="0Gi")),
     "a size below zero": Refused(A_SIZE, claim(size="-1Gi")),
+    "a bound of words": Refused(A_SIZE, queue(maxBytes="much")),
+    "no room for results": Refused(A_SIZE, queue(resultBytes="0")),
+    "a queue without a bound that is full": Refused(
+        "overflow is for shards that can be full", queue(overflow="Raise")
+    ),
+    "pauses that begin above their longest": Refused(
+        "backoffSeconds must not be greater than backoffMaxSeconds", queue(backoffSeconds=601)
+    ),
+    "a middleware that is no path": Refused(A_PATH, consumers(middleware=[{"path": "invoices.tracing"}])),
+    "a resource with a path of the disk": Refused(
+        A_PATH, consumers(taskResources=[{"name": "db", "path": "/invoices/db.py"}])
+    ),
+    "a resource with a name of two words": Refused(
+        "a name is of letters, digits and '_'",
+        consumers(taskResources=[{"name": "the db", "path": "invoices:db"}]),
+    ),
     "a limit of words": Refused(A_SIZE, shards(storage={"emptyDir": {"sizeLimit": "large"}})),
     "no storage": Refused(ONE_STORAGE, shards(storage={})),
     "two storages": Refused(ONE_STORAGE, shards(storage={"persistentVolumeClaim": {}, "emptyDir": {}})),
@@ -237,5 +294,7 @@ CHANGED: dict[str, Changed] = {
     "from Builtin to an autoscaler without a number": Changed(
         "four-lines", consumers(autoscaling={"mode": "External"}), A_NUMBER
     ),
+    "a bound after all": Changed("four-lines", queue(maxMessages=5)),
+    "a full queue that drops": Changed("four-lines", queue(overflow="DropOldest"), "overflow is for shards"),
     "suspended": Changed("four-lines", {"suspend": True}),
 }

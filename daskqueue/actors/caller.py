@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import pickle
 from collections.abc import Awaitable, Callable, Iterator
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from distributed.protocol import to_serialize
@@ -74,7 +75,7 @@ class Caller:
             Exception: whatever the method raised.
         """
         if self._own is not None and (actor := self._own(ref)) is not None:
-            return await getattr(actor, method)(*args)
+            return await attrgetter(method)(actor)(*args)
         try:
             async with asyncio.timeout(deadline) as bound:
                 with self._watchdog.on(ref.address, bound):

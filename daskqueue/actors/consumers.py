@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from daskqueue.actors.caller import DEADLINE_SECONDS
 from daskqueue.actors.cluster import MAKE_SECONDS, Cluster, Held
-from daskqueue.actors.consumer import ConsumerSpec, open_actor
+from daskqueue.actors.consumer import open_actor
+from daskqueue.actors.consumer_spec import THREADS, ConsumerSpec
 from daskqueue.actors.directory import ActorRef
 from daskqueue.actors.queues import WATCH_SECONDS
 from daskqueue.clock import Clock, new_name
@@ -19,6 +21,7 @@ from daskqueue.errors import DaskQueueError, QueueLostError
 if TYPE_CHECKING:
     from daskqueue.actors.queues import Queues
     from daskqueue.consumer import ConsumerBaseClass
+    from daskqueue.middleware import Middleware
 
 logger = logging.getLogger(__name__)
 
@@ -35,6 +38,9 @@ class CrewSpec:
     batch_size: int
     threads: int
     early_ack: bool
+    executor: str = THREADS
+    middleware: tuple[Middleware, ...] = ()
+    resources: Mapping[str, Callable[[], Any]] = field(default_factory=dict)
 
 
 class Consumers:
@@ -173,6 +179,9 @@ class Consumers:
             threads=spec.threads,
             early_ack=spec.early_ack,
             lease_seconds=self._queues.spec.settings.lease_seconds,
+            executor=spec.executor,
+            middleware=spec.middleware,
+            resources=spec.resources,
         )
 
     async def _start(self, name: str) -> None:

@@ -46,11 +46,19 @@ class ActorRef(NamedTuple):
 
 
 class HostedPool(NamedTuple):
-    """What hosts have written down of the pool that they serve."""
+    """What hosts have written down of the pool that they serve.
+
+    Attributes:
+        queues: where they are.
+        lease_seconds: how long a message stays a silent consumer's.
+        max_messages: the most messages of one queue that wait or run; None for no bound.
+        defaults: options of submits whose user says nothing else; none from hosts of an older version.
+    """
 
     queues: dict[int, ActorRef]
     lease_seconds: float | None
     max_messages: int | None
+    defaults: Mapping[str, Any]
 
     @property
     def size(self) -> int:
@@ -105,7 +113,8 @@ class Directory:
         notes = await self._ask("get_metadata", keys=[_ROOT, pool_id], default={})
         about = notes.get(_POOL, {})
         queues = {int(index): ActorRef(*note) for index, note in notes.items() if index != _POOL}
-        return HostedPool(queues, about.get("lease_seconds"), about.get("max_messages"))
+        defaults = about.get("defaults", {})
+        return HostedPool(queues, about.get("lease_seconds"), about.get("max_messages"), defaults)
 
     async def note_pool(self, pool_id: str, settings: Mapping[str, Any]) -> None:
         """Write down what a client has to know of a pool that hosts serve."""

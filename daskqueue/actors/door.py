@@ -6,6 +6,7 @@ import asyncio
 import pickle
 import weakref
 from collections.abc import Coroutine
+from operator import attrgetter
 from typing import Any, Protocol
 
 from distributed import get_worker
@@ -35,8 +36,8 @@ class Door:
             weakref.finalize(self, _close_soon, service, loop)
 
     async def call(self, method: str, blob: bytes) -> bytes:
-        """Call a method of the service; arguments and answer travel as one pickle each."""
-        return pickle.dumps(await getattr(self._service, method)(*pickle.loads(blob)), 5)
+        """Call a method of the service (``put``, ``dead.list``); arguments and answer are one pickle each."""
+        return pickle.dumps(await attrgetter(method)(self._service)(*pickle.loads(blob)), 5)
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from daskqueue.actors.runner import Work
+from daskqueue.actors.work import Work
 
 # A slice should keep its consumer busy about this long: long enough to hide a call to the queue, short enough
 # that slow messages are shared out among the consumers.

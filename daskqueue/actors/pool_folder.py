@@ -30,11 +30,11 @@ def queue_folder(dirpath: str, name: str, index: int) -> Path:
 def claim(dirpath: str, name: str, n_queues: int, fs: FileSystem | None = None) -> PoolRecord:
     """Return the record of the pool in *dirpath*, after writing it if the folder is new.
 
-    A pool that is opened with more queues than it had keeps its record until :func:`grow`.
+    A pool that is opened with another number of queues than it had keeps its record until :func:`resize`.
 
     Raises:
-        FolderError: the folder cannot be written, belongs to a pool of another name, has more queues than
-            are asked for, or holds queue folders without a record.
+        FolderError: the folder cannot be written, belongs to a pool of another name, or holds queue folders
+            without a record.
         FormatError: written by a newer version.
     """
     fs = fs or LocalFileSystem()
@@ -45,7 +45,7 @@ def claim(dirpath: str, name: str, n_queues: int, fs: FileSystem | None = None) 
         if record is None:
             _refuse_foreign(fs, folder, name)
             record = _write(fs, folder, PoolRecord(new_name(), name, n_queues))
-        _refuse_unlike(folder, record, name, n_queues)
+        _refuse_other(folder, record, name)
     except OSError as error:
         if isinstance(error, FolderError):
             raise
@@ -89,6 +89,22 @@ def grow(dirpath: str, n_queues: int, fs: FileSystem | None = None) -> None:
         _write(fs, Path(dirpath), record._replace(n_queues=n_queues))
 
 
+def resize(dirpath: str, n_queues: int, fs: FileSystem | None = None) -> None:
+    """Write down that *n_queues* queues of the pool in *dirpath* are in use; folders of others are empty."""
+    fs = fs or LocalFileSystem()
+    record = read(dirpath, fs)
+    if record is not None and record.n_queues != n_queues:
+        _write(fs, Path(dirpath), record._replace(n_queues=n_queues))
+
+
+def count_folders(dirpath: str, name: str, fs: FileSystem | None = None) -> int:
+    """Return one past the highest number of a queue that has a folder in *dirpath*, in use or not."""
+    fs = fs or LocalFileSystem()
+    start = f"{name}-queue-"
+    numbers = (entry.removeprefix(start) for entry in fs.names(Path(dirpath)) if entry.startswith(start))
+    return max((int(number) + 1 for number in numbers if number.isdecimal()), default=0)
+
+
 def settle(dirpath: str, name: str, index: int, fs: FileSystem | None = None) -> None:
     """Make sure that *dirpath* is a folder of the pool *name* with a place for queue *index*.
 
@@ -111,16 +127,11 @@ def _refuse_foreign(fs: FileSystem, folder: Path, name: str) -> None:
         )
 
 
-def _refuse_unlike(folder: Path, record: PoolRecord, name: str, n_queues: int) -> None:
+def _refuse_other(folder: Path, record: PoolRecord, name: str) -> None:
     if record.name != name:
         raise FolderError(
             f"{folder} belongs to the pool {record.name!r}; open it with name={record.name!r}, "
             f"or give {name!r} a folder of its own"
-        )
-    if record.n_queues > n_queues:
-        raise FolderError(
-            f"{folder} has {record.n_queues} queues; opening {n_queues} would leave messages behind: "
-            f"use n_queues={record.n_queues}"
         )
 
 

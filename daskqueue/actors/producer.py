@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import threading
 from collections import deque
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from daskqueue.clock import Clock, new_id
 from daskqueue.errors import QueueFullError
+from daskqueue.message import PutOptions
 
 if TYPE_CHECKING:
     from daskqueue.actors.queues import Queues
@@ -26,24 +28,29 @@ LOST_SECONDS = 60.0
 
 
 class Placed(NamedTuple):
-    """Where a record batch was put: the queue, its incarnation, the sequence of the first message."""
+    """Where a record batch was put: the queue, its incarnation, the sequence of the first message.
+
+    With *existing* nothing was put: the key of the message is taken by this one.
+    """
 
     queue: int
     incarnation: int
     first: int
+    existing: bool = False
 
 
 class _Put(NamedTuple):
     number: int
     data: bytes
-    retries: int
-    delay: float
+    options: PutOptions
     give_up_at: float | None
     placed: Future[Placed]
 
 
 class Lane:
     """The puts of one client for one queue: two calls in flight at most, later puts share the next call.
+
+    Calls may overtake each other, so only one with messages of groups, which have an order, is in flight.
 
     Args:
         queues: calls the queue.
@@ -60,25 +67,28 @@ class Lane:
         self._lock = threading.Lock()
         self._waiting: deque[_Put] = deque()
         self._in_flight = 0
+        self._in_order = False  # a call with messages of groups is in flight
         self._woken = False
         self._clock = Clock()
 
-    def put(self, data: bytes, retries: int, delay: float, timeout: float | None) -> Future[Placed]:
+    def put(
+        self, data: bytes, options: PutOptions, timeout: float | None, placed: Future[Placed] | None = None
+    ) -> Future[Placed]:
         """Send a record batch; callable from any thread.
 
         Args:
             data: the record batch.
-            retries: how often its messages are run again when they raise.
-            delay: seconds they are held back.
+            options: what was chosen for its messages.
             timeout: seconds to wait for room in a full queue, None for as long as it takes.
+            placed: the future to return, if somebody waits for it already.
 
         Returns:
             A future of where it was put, done when it is as durable as the queue's policy says.
         """
-        placed: Future[Placed] = Future()
+        placed = Future() if placed is None else placed
         give_up_at = None if timeout is None else self._clock.now() + timeout
         with self._lock:
-            self._waiting.append(_Put(self._number, data, retries, delay, give_up_at, placed))
+            self._waiting.append(_Put(self._number, data, options, give_up_at, placed))
             self._number += 1
             wake, self._woken = not self._woken, True
         if wake:
@@ -89,22 +99,29 @@ class Lane:
         with self._lock:
             self._woken = False
         while self._waiting and self._in_flight < MAX_CALLS_IN_FLIGHT:
+            if self._in_order and self._waiting[0].options.terms.group:
+                break
             self._in_flight += 1
-            task = self._loop.create_task(self._send(self._next_call()))
-            task.add_done_callback(self._sent)
+            puts = self._next_call()
+            ordered = any(put.options.terms.group for put in puts)
+            self._in_order = self._in_order or ordered
+            task = self._loop.create_task(self._send(puts))
+            task.add_done_callback(functools.partial(self._sent, ordered))
 
-    def _sent(self, _: asyncio.Task[None]) -> None:
+    def _sent(self, ordered: bool, _: asyncio.Task[None]) -> None:
         self._in_flight -= 1
+        if ordered:
+            self._in_order = False
         self._pump()
 
     def _next_call(self) -> list[_Put]:
-        """Take what fits one call: puts with the same options, in order."""
+        """Take what fits one call, in order."""
         puts = [self._waiting.popleft()]
         size = len(puts[0].data)
         while self._waiting and len(puts) < CALL_BATCHES:
             following = self._waiting[0]
             size += len(following.data)
-            if size > CALL_BYTES or following[2:4] != puts[0][2:4]:
+            if size > CALL_BYTES or (self._in_order and following.options.terms.group):
                 break
             puts.append(self._waiting.popleft())
         return puts
@@ -121,9 +138,9 @@ class Lane:
 
     async def _put_what_fits(self, puts: list[_Put]) -> list[_Put]:
         """Make one call; return the puts that are still to be made."""
-        data = [(put.number, put.data) for put in puts]
         room = min(self._patience(put) for put in puts)
-        args = (self._producer, data, puts[0].retries, puts[0].delay, room)
+        told = [(put.number, put.data, tuple(put.options)) for put in puts]
+        args = (self._producer, told, room)
         try:
             ref, firsts = await self._queues.call_at(
                 self._index, "put", *args, deadline=room + 30.0, patience=LOST_SECONDS
@@ -135,7 +152,9 @@ class Lane:
                 put.placed.set_exception(error)
             return [put for put in puts if put not in late]
         for put, first in zip(puts, firsts, strict=False):
-            put.placed.set_result(Placed(self._index, ref.incarnation, first))
+            existing = first < 0
+            where = -1 - first if existing else first
+            put.placed.set_result(Placed(self._index, ref.incarnation, where, existing))
         # A queue that became full on the way took the first ones only.
         return puts[len(firsts) :]
 

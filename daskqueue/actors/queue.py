@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -15,11 +15,13 @@ from distributed import get_worker
 from daskqueue.actors import pool_folder
 from daskqueue.actors.answers import Answer, Answers
 from daskqueue.actors.caller import DEADLINE_SECONDS
+from daskqueue.actors.dead_letters import DeadLetters
 from daskqueue.actors.directory import ActorRef, Directory
 from daskqueue.actors.door import Door, worker_loop
 from daskqueue.actors.early import EarlyAcks
 from daskqueue.actors.interpreter import SwitchInterval
 from daskqueue.actors.lease_watch import LeaseWatch
+from daskqueue.actors.overview import Overview
 from daskqueue.actors.parking import Bell, ParkingLot, Presence
 from daskqueue.actors.settlement import Pairs, Settlement, to_pairs, to_runs
 from daskqueue.clock import Clock, new_incarnation, new_name
@@ -31,7 +33,7 @@ from daskqueue.engine.reading import QueueReading
 from daskqueue.engine.records import FAILED, RETURNED
 from daskqueue.engine.settings import QueueSettings
 from daskqueue.errors import FolderError, MessagesLostError, QueueFullError, QueueLostError
-from daskqueue.message import INCARNATION_BITS, Durability, Run
+from daskqueue.message import INCARNATION_BITS, Durability, PutOptions, Run, Terms
 from daskqueue.metrics.collector import EXHIBIT
 from daskqueue.metrics.queues import QueueSource
 from daskqueue.storage.fs import LocalFileSystem
@@ -54,7 +56,10 @@ HOSTED_PATIENCE_SECONDS = 10.0
 
 @dataclass(frozen=True, slots=True)
 class QueueSpec:
-    """All that a worker needs to open one queue of a pool."""
+    """All that a worker needs to open one queue of a pool.
+
+    *defaults* is what clients of a hosted pool take where their user says nothing.
+    """
 
     pool_id: str
     pool_name: str
@@ -66,6 +71,7 @@ class QueueSpec:
     settings: QueueSettings = field(default_factory=QueueSettings)
     create: bool = True
     hosted: bool = False
+    defaults: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def folder(self) -> Path:
@@ -81,25 +87,30 @@ def open_actor(spec: QueueSpec) -> Door:
 class QueueService:
     """The verbs of one queue, as its actor offers them. Arguments and answers are plain data."""
 
-    def __init__(self, spec: QueueSpec, node: Node, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self, spec: QueueSpec, node: Node, loop: asyncio.AbstractEventLoop, clock: Clock | None = None
+    ) -> None:
         kind = "DurableQueue" if spec.durability is Durability.DURABLE else "TransientQueue"
         self.name = f"{kind}-{new_name()}"
         self._spec = spec
         self._incarnation = _incarnation(spec)
         self._node = node
         self._loop = loop
-        self._clock = Clock()
+        self._clock = clock or Clock()
         self._thread = ThreadPoolExecutor(1, f"daskqueue-{spec.pool_name}-{spec.index}")
         self._opening: asyncio.Task[Engine] | None = None
         self._engine: Engine | None = None
         self._parked = ParkingLot(self._work_left)
         self._settled = Bell()
         self._idle = Bell()
+        self._asked = Bell()
         self._early = EarlyAcks(self._tell_settled)
         self._watch: LeaseWatch | None = None
         self._answers: Answers | None = None
         self._closed = False
         self._present = Presence()
+        self.dead = DeadLetters(self._open_engine, self._check_incarnation)
+        self.look = Overview(self._open_engine, self._about)
         self._meter = Meter()
         self._told = QueueSource(
             f"{spec.pool_name}-{spec.index}",
@@ -146,6 +157,13 @@ class QueueService:
         """Answer, once the queue is open."""
         await self.open(DEADLINE_SECONDS)
 
+    async def wind(self) -> float | None:
+        """Do what is due by now; return the seconds until more is, None if nothing will be by itself."""
+        engine = self._open_engine()
+        await engine.expire()
+        self._look_again()
+        return engine.seconds_to_next_event()
+
     async def announce(self, key: str = "") -> None:
         """Write down in the directory where the queue answers; under another *key*, if it is given.
 
@@ -156,7 +174,11 @@ class QueueService:
         directory = Directory(self._node)
         if spec.hosted:
             settings = spec.settings
-            about = {"lease_seconds": settings.lease_seconds, "max_messages": settings.max_messages}
+            about = {
+                "lease_seconds": settings.lease_seconds,
+                "max_messages": settings.max_messages,
+                "defaults": dict(spec.defaults),
+            }
             await directory.note_pool(spec.pool_id, about)
         ref = ActorRef(spec.key, self._node.address, self._incarnation)
         await directory.note(spec.pool_id, spec.index, ref)
@@ -170,6 +192,7 @@ class QueueService:
         self._parked.close()
         self._settled.ring()
         self._idle.ring()
+        self._asked.ring()
         self._close_engine_parts()
         if self._opening is not None:
             await asyncio.wait([self._opening])
@@ -181,27 +204,30 @@ class QueueService:
     # Producers
 
     async def put(
-        self, producer: bytes, puts: Sequence[tuple[int, bytes]], retries: int, delay: float, patience: float
+        self, producer: bytes, puts: Sequence[tuple[int, bytes, Sequence[Any]]], patience: float
     ) -> list[int]:
         """Append record batches; see ``Engine.put``. Room for the first is waited for up to *patience* seconds."""
         engine = self._open_engine()
+        chosen = [(number, data, _options(fields)) for number, data, fields in puts]
         give_up_at = self._clock.now() + patience
         while True:
             try:
-                firsts = await engine.put(producer, puts, retries, delay)
+                firsts = await engine.put(producer, chosen)
             except QueueFullError:
                 if not await self._settled.wait(give_up_at - self._clock.now()):
                     self._meter.reject("full")
                     raise
             else:
-                if delay:
+                if any(options.delay or options.not_before or options.expires for _, _, options in chosen):
                     self._look_again()
                 return firsts
 
     async def cancel(self, incarnation: int, runs: Pairs) -> list[tuple[int, int]]:
-        """Drop messages that wait; return the runs that were dropped."""
+        """Drop messages that wait; return the runs that were dropped. Those that run are asked to end."""
         self._check_incarnation(incarnation)
-        return to_pairs(await self._open_engine().cancel(to_runs(runs)))
+        dropped = await self._open_engine().cancel(to_runs(runs))
+        self._asked.ring()
+        return to_pairs(dropped)
 
     async def purge(self) -> list[tuple[int, int]]:
         """Drop all messages that wait; return their runs."""
@@ -219,14 +245,14 @@ class QueueService:
         slice_size: int,
         max_bytes: int,
         early: bool,
-    ) -> tuple[int, int, list[tuple[int, int, bytes]]] | None:
+    ) -> tuple[int, int, list[tuple[int, int, bytes]], list[tuple[Any, ...]]] | None:
         """Settle what is done and lease up to *want* messages, in one call.
 
         When little is left, no more than a fair share of it is leased, but a slice of *slice_size* always.
 
         Returns:
-            Lease number, epoch and slices ``(first sequence, count, record batch)``, or None when there is
-            nothing to lease.
+            Lease number, epoch, slices ``(first sequence, count, record batch)`` and notes on those messages that
+            are not plain (see ``NoteOf``), or None when there is nothing to lease.
         """
         engine = self._open_engine()
         await engine.writable()
@@ -245,7 +271,8 @@ class QueueService:
             runs = [Run(part.first, part.first + part.size) for part in leased.slices]
             self._early.begin(consumer, runs)
             engine.ack(Receipt(leased.lease, leased.epoch), runs, None)
-        return leased.lease, leased.epoch, [(part.first, part.size, part.data) for part in leased.slices]
+        slices = [(part.first, part.size, part.data) for part in leased.slices]
+        return leased.lease, leased.epoch, slices, leased.notes
 
     async def park(self, home: bool, seconds: float, consumer: str = "") -> bool:
         """Return True as soon as there is work for a consumer, False after *seconds* without any."""
@@ -256,6 +283,30 @@ class QueueService:
     async def extend(self, consumer: str, leases: Sequence[int]) -> list[int]:
         """Prolong leases; return those still held."""
         return list(self._open_engine().extend(consumer, leases))
+
+    async def cancels(self, consumer: str, seconds: float) -> list[tuple[int, int]]:
+        """Return what the consumer holds whose cancel was asked for; wait for the first of it up to *seconds*."""
+        give_up_at = self._clock.now() + seconds
+        while not (asked := self._open_engine().asked(consumer)):
+            if not await self._asked.wait(give_up_at - self._clock.now()):
+                break
+        return to_pairs(asked)
+
+    async def progress(self, consumer: str, remarks: Sequence[tuple[int, int, int, bytes]]) -> list[bool]:
+        """Keep how far messages are that *consumer* runs, and prolong their leases; return which of these live.
+
+        Args:
+            consumer: who runs them.
+            remarks: lease, epoch, sequence and note of each.
+        """
+        engine = self._open_engine()
+        await engine.writable()
+        held = [
+            engine.progress(Receipt(lease, epoch), sequence, note) for lease, epoch, sequence, note in remarks
+        ]
+        if not all(held):
+            logger.debug("%s told of messages that are no longer its own", consumer)
+        return held
 
     async def lose(self, consumer: str) -> None:
         """Take back what a consumer holds that says good-bye."""
@@ -301,6 +352,12 @@ class QueueService:
         counts = self._counts(engine)._asdict()
         return {"name": self.name, **counts, "enqueued": engine.enqueued, "finished": finished}
 
+    async def notes(self, incarnation: int, runs: Pairs) -> list[tuple[int, bytes]]:
+        """Return how far messages said they are: ``(sequence, note)`` of those that did."""
+        engine = self._open_engine()
+        self._check_incarnation(incarnation)
+        return [noted for run in to_runs(runs) for noted in engine.notes(run)]
+
     async def states(self, incarnation: int, runs: Pairs) -> list[tuple[int, int, str]]:
         """Return the state of each message: ``(first, last, state)``."""
         engine = self._open_engine()
@@ -334,6 +391,15 @@ class QueueService:
         if self._engine is None:
             raise QueueLostError(f"{self._spec.key} is not open")
         return self._engine
+
+    def _about(self) -> dict[str, Any]:
+        """Return what the queue's stats say beside what its engine knows."""
+        running = sum(run.count for run in self._early.running)
+        return {
+            "name": self.name,
+            "consumers": len(self._holders | self._present.names),
+            "acked_early": running,
+        }
 
     def _check_incarnation(self, incarnation: int) -> None:
         if incarnation != self._incarnation:
@@ -427,7 +493,8 @@ class QueueService:
                 engine.complete(pool, consumer, RETURNED, to_runs(said.returned), said.results)
             if said.raised:
                 engine.complete(pool, consumer, FAILED, to_runs(said.raised), said.failures)
-            self._early.end(consumer, to_runs([*said.returned, *said.raised, *said.released]))
+            ended = [*said.returned, *said.raised, *said.released, *said.crashed, *said.stopped]
+            self._early.end(consumer, to_runs(ended))
             return
         if said.returned:
             engine.ack(receipt, to_runs(said.returned), said.results)
@@ -435,7 +502,17 @@ class QueueService:
             engine.nack(receipt, to_runs(said.raised), said.failures, said.reason, final=said.final)
             self._look_again()
         if said.released:
-            engine.release(receipt, to_runs(said.released))
+            engine.release(receipt, to_runs(said.released), said.delay)
+            self._look_again()
+        if said.crashed:
+            engine.crash(receipt, to_runs(said.crashed))
+        if said.stopped:
+            engine.stop(receipt, to_runs(said.stopped))
+
+
+def _options(fields: Sequence[Any]) -> PutOptions:
+    retries, delay, not_before, expires, drop_oldest, terms = fields
+    return PutOptions(retries, delay, not_before, expires, drop_oldest, Terms(*terms))
 
 
 def _incarnation(spec: QueueSpec) -> int:

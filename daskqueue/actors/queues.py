@@ -15,6 +15,7 @@ from daskqueue.actors.directory import ActorRef
 from daskqueue.actors.pool_folder import PoolRecord, queue_folder
 from daskqueue.actors.queue import DURABLE_INCARNATION, QueueSpec, open_actor
 from daskqueue.actors.shards import Shards
+from daskqueue.actors.surplus import open_surplus
 from daskqueue.clock import Clock
 from daskqueue.engine.settings import QueueSettings
 from daskqueue.errors import (
@@ -51,6 +52,9 @@ class PoolSpec:
     """What makes a pool the pool it is; enough to find or re-open its queues from any process.
 
     Attributes:
+        n_queues: how many queues are open.
+        fed: how many of them new messages go to, the first ones; 0 is all. The others are only emptied.
+        known: how many the folder ever had; those that are not open are empty, but may have results.
         hosted: whether processes of their own serve its queues (``daskqueue serve queue``); clients only find
             them, and there may be more than *n_queues* by now.
         scheduler: the address of a hosted pool's scheduler.
@@ -64,6 +68,18 @@ class PoolSpec:
     settings: QueueSettings = field(default_factory=QueueSettings)
     hosted: bool = False
     scheduler: str | None = None
+    fed: int = 0
+    known: int = 0
+
+    @property
+    def n_known(self) -> int:
+        """How many queues may have results of old jobs; more than are open, if the pool has become smaller."""
+        return max(self.known, self.n_queues)
+
+    @property
+    def n_fed(self) -> int:
+        """How many queues new messages go to."""
+        return self.fed or self.n_queues
 
 
 class Queues:
@@ -94,13 +110,16 @@ class Queues:
             StorageError: the folder cannot be used, or somebody else uses it.
             QueueLostError: the cluster has no workers.
         """
-        record = None
-        if self.spec.dirpath is not None:
-            record = await self._claim()
-            self.spec = replace(self.spec, pool_id=record.pool_id)
-        await asyncio.gather(*(self._attach(index, create=True) for index in range(self.spec.n_queues)))
-        if record is not None and record.n_queues < self.spec.n_queues:
-            await self._cluster.run(pool_folder.grow, self.spec.dirpath, self.spec.n_queues)
+        spec = self.spec
+        if spec.dirpath is not None:
+            self.spec = replace(spec, pool_id=(await self._claim()).pool_id)
+        await asyncio.gather(*(self._attach(index, create=True) for index in range(spec.n_queues)))
+        if spec.dirpath is None:
+            return
+        known = await self._cluster.run(pool_folder.count_folders, spec.dirpath, spec.name)
+        n_open = await open_surplus(self, known)
+        self.spec = replace(self.spec, n_queues=n_open, fed=spec.n_queues, known=known)
+        await self._cluster.run(pool_folder.resize, spec.dirpath, n_open)
 
     async def reach(self, seconds: float) -> None:
         """Find a hosted pool; returns when one of its queues answers.
@@ -131,6 +150,16 @@ class Queues:
         """Find or re-open those queues that this client does not know the place of yet."""
         missing = [index for index in range(self.spec.n_queues) if index not in self._held]
         await asyncio.gather(*(self._attach_again(index, None, HANDOVER_SECONDS) for index in missing))
+
+    async def adopt(self, index: int) -> bool:
+        """Find or open a queue that exists already; return whether it was open."""
+        found, _ = await self._find(index)
+        await self._attach(index, create=False)
+        return found is not None
+
+    def let_go(self, index: int) -> None:
+        """Hold a queue no longer; it ends with its last holder, and is opened again if it is called."""
+        self._held.pop(index).release()
 
     def close(self) -> None:
         """Let go of the queues; they end with their last holder, durable ones after a flush."""

@@ -15,7 +15,9 @@ class Settlement(NamedTuple):
     """What a consumer says of one lease; every part may be empty.
 
     ``returned`` and ``raised`` are runs as pairs of numbers; the blobs hold their results and failures in
-    order. ``released`` were not started. With ``late`` they were acked before they ran.
+    order. ``released`` were not started, or are to run again after ``delay`` seconds. ``crashed`` killed the
+    process that ran them, ``stopped`` ended because their cancel was asked for. With ``late`` they were acked
+    before they ran.
     """
 
     lease: int
@@ -28,6 +30,9 @@ class Settlement(NamedTuple):
     final: bool = False
     released: Pairs = ()
     late: bool = False
+    delay: float = 0.0
+    crashed: Pairs = ()
+    stopped: Pairs = ()
 
 
 def consumer_id(name: str, address: str) -> str:

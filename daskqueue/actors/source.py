@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from daskqueue.actors.caller import DEADLINE_SECONDS, Caller
 from daskqueue.actors.directory import ActorRef, Directory
-from daskqueue.actors.settlement import Settlement
+from daskqueue.actors.remarks import Remarks
+from daskqueue.actors.settlement import Pairs, Settlement
 from daskqueue.errors import DaskQueueError, QueueLostError
 from daskqueue.message import pack_id
 
@@ -30,6 +32,8 @@ class Source:
         ref: where it was last.
         home: whether it should wake this consumer before others.
         on_work: called when it may have work, and when it is found again.
+        on_cancel: called with pairs of sequences whose cancel was asked for while this consumer has them.
+        loop: where all of this happens.
     """
 
     def __init__(
@@ -43,6 +47,8 @@ class Source:
         *,
         home: bool,
         on_work: Callable[[], object],
+        on_cancel: Callable[[Pairs], object],
+        loop: asyncio.AbstractEventLoop,
     ) -> None:
         # A consumer begins at home; elsewhere it waits to be asked for help.
         self.may_have_work = home
@@ -57,13 +63,21 @@ class Source:
         self._ref = ref
         self.home = home
         self._on_work = on_work
+        self._on_cancel = on_cancel
+        self.remarks = Remarks(partial(self.call, "progress", consumer), loop)
         self._parked: asyncio.Task[None] | None = None
         self._search: asyncio.Task[None] | None = None
+        self._listening: asyncio.Task[None] | None = None
 
     @property
     def base_id(self) -> int:
         """The id of the queue's message with sequence 0."""
         return pack_id(self._index, self._ref.incarnation, 0)
+
+    @property
+    def name(self) -> str:
+        """The queue's name: its pool's and its number."""
+        return f"{self._ref.key.rpartition('-queue-')[0]}-{self._index}"
 
     async def call(self, method: str, *args: Any) -> Any:
         """Call the queue where it was last; raises QueueLostError when it is not there."""
@@ -85,6 +99,11 @@ class Source:
         if not self.may_have_work and not self.lost and self._parked is None:
             self._parked = asyncio.get_running_loop().create_task(self._wait_for_work())
 
+    def listen(self) -> None:
+        """Hear in the background, for a while at least, which messages that run here are to be cancelled."""
+        if not self.lost and self._listening is None:
+            self._listening = asyncio.get_running_loop().create_task(self._hear_cancels())
+
     def look_for_it(self) -> None:
         """Find out in the background where the queue is now."""
         self.lost = True
@@ -93,7 +112,8 @@ class Source:
 
     def close(self) -> None:
         """Stop what runs in the background."""
-        for task in (self._parked, self._search):
+        self.remarks.close()
+        for task in (self._parked, self._search, self._listening):
             if task is not None:
                 task.cancel()
 
@@ -110,6 +130,20 @@ class Source:
         self._parked = None
         self.may_have_work = True
         self._on_work()
+
+    async def _hear_cancels(self) -> None:
+        deadline = PARK_SECONDS + DEADLINE_SECONDS
+        try:
+            told = await self._caller.call(
+                self._ref, "cancels", self._consumer, PARK_SECONDS, deadline=deadline
+            )
+        except DaskQueueError:
+            self.look_for_it()
+        else:
+            if told:
+                self._on_cancel(told)
+        finally:
+            self._listening = None
 
     async def _find(self) -> None:
         while True:

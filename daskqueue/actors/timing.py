@@ -11,8 +11,8 @@ from daskqueue.batch import Broken, Group
 from daskqueue.engine.records import RETURNED
 
 if TYPE_CHECKING:
-    from daskqueue.actors.runner import Cut
     from daskqueue.actors.settlement import Settlement
+    from daskqueue.actors.work import Cut
 
 RAISED = "raised"
 # A chunk that holds calls of several functions is timed as one.

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 import daskqueue
-from daskqueue.cli import serve
+from daskqueue.cli import dead, queue, serve
 from daskqueue.cli.demo import demo
 
 app = typer.Typer(
@@ -19,6 +19,8 @@ app = typer.Typer(
 )
 app.command()(demo)
 app.add_typer(serve.app, name="serve")
+app.add_typer(queue.app, name="queue")
+app.add_typer(dead.app, name="dead")
 
 
 def _show_version(wanted: bool) -> None:

@@ -10,11 +10,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from daskqueue.core import facts
+from daskqueue.core import facts, special
 from daskqueue.core.producers import Producers
 from daskqueue.core.queue import MAX_FINISHED, SUSPECT_LOSSES, Counters, Finished, HeldLease, Queue
-from daskqueue.core.runs import RunMap, Runs, count, merge
+from daskqueue.core.runs import RunMap, Runs, count, intersect, merge, subtract
+from daskqueue.core.special import wait
 from daskqueue.core.tally import DeadLetter, Piece, Tally
+from daskqueue.message import Run, Terms
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -32,7 +34,14 @@ def _enqueued(queue: Queue, fact: facts.Enqueued) -> None:
         return
     queue.counters.enqueued += last - queue.next_sequence  # a gap: its frame was damaged
     queue.next_sequence = last
-    _wait(queue, first, last, Tally(0, 0, fact.retries), fact.due_at)
+    if fact.terms is not None:
+        special.begin(queue, first, last, fact.terms)
+    wait(queue, first, last, Tally(0, 0, fact.retries), fact.due_at)
+
+
+def _matched(queue: Queue, fact: facts.Matched) -> None:
+    queue.producers.record(fact.producer, fact.number, fact.sequence, 0)  # none of it was put
+    queue.counters.matched += 1
 
 
 def _committed(queue: Queue, fact: facts.Committed) -> None:
@@ -41,7 +50,7 @@ def _committed(queue: Queue, fact: facts.Committed) -> None:
 
 def _matured(queue: Queue, fact: facts.Matured) -> None:
     for piece in queue.delayed.mature(fact.at):
-        queue.ready.add(*piece)
+        wait(queue, *piece)
 
 
 def _leased(queue: Queue, fact: facts.Leased) -> None:
@@ -67,6 +76,7 @@ def _leased(queue: Queue, fact: facts.Leased) -> None:
         fact.deadline,
         any(tally.losses >= SUSPECT_LOSSES for _, _, tally in taken),
     )
+    special.start(queue, fact.runs)
     queue.leases[fact.lease] = lease
     queue.held.setdefault(fact.consumer, []).append(fact.lease)
     queue.deadlines.add(fact.lease, fact.deadline, queue.leases)
@@ -75,27 +85,31 @@ def _leased(queue: Queue, fact: facts.Leased) -> None:
 def _acked(queue: Queue, fact: facts.Acked) -> None:
     _take(queue, fact.lease, fact.runs)
     queue.counters.acked += count(fact.runs)
+    special.end(queue, fact.runs, fact.at)
     _finish(queue, fact.lease)
 
 
 def _retried(queue: Queue, fact: facts.Retried) -> None:
     for first, last, tally in _take(queue, fact.lease, fact.runs):
-        _wait(queue, first, last, tally._replace(attempts=tally.attempts + 1), fact.due_at)
+        wait(queue, first, last, tally._replace(attempts=tally.attempts + 1), fact.due_at)
     queue.counters.retried += count(fact.runs)
     _finish(queue, fact.lease)
 
 
 def _released(queue: Queue, fact: facts.Released) -> None:
     for piece in _take(queue, fact.lease, fact.runs):
-        queue.ready.add(*piece)
-    queue.counters.released += count(fact.runs)
+        wait(queue, *piece, fact.due_at)
+    if fact.due_at is None:
+        queue.counters.released += count(fact.runs)
+    else:
+        queue.counters.snoozed += count(fact.runs)
     _finish(queue, fact.lease)
 
 
 def _lease_lost(queue: Queue, fact: facts.LeaseLost) -> None:
     _lost(queue, fact.lease, fact.runs)
     for first, last, tally in _take(queue, fact.lease, fact.runs):
-        queue.ready.add(first, last, tally._replace(losses=tally.losses + 1))
+        wait(queue, first, last, tally._replace(losses=tally.losses + 1))
     if fact.reason == facts.EXPIRED:
         queue.counters.leases_expired += 1
     else:
@@ -112,31 +126,56 @@ def _died(queue: Queue, fact: facts.Died) -> None:
             if fact.lost
             else tally._replace(attempts=tally.attempts + 1)
         )
-        queue.dead.add(first, last, DeadLetter(last_tally, fact.reason))
+        queue.dead.add(first, last, DeadLetter(last_tally, fact.reason, fact.at))
     dead = queue.counters.dead
     dead[fact.reason] = dead.get(fact.reason, 0) + count(fact.runs)
+    special.end(queue, fact.runs, fact.at, dead=True)
     _finish(queue, fact.lease)
 
 
 def _redriven(queue: Queue, fact: facts.Redriven) -> None:
-    for first, last, tally in _take_anywhere(queue, fact.runs):
-        queue.ready.add(first, last, Tally(0, 0, tally.retries))
+    taken = _take_anywhere(queue, fact.runs)
+    special.revive(queue, fact.runs)
+    for first, last, tally in taken:
+        wait(queue, first, last, Tally(0, 0, tally.retries))
     queue.counters.redriven += count(fact.runs)
 
 
 def _discarded(queue: Queue, fact: facts.Discarded) -> None:
     _take_anywhere(queue, fact.runs)
     queue.counters.purged += count(fact.runs)
+    special.end(queue, fact.runs, None)
+
+
+def _cancel_asked(queue: Queue, fact: facts.CancelAsked) -> None:
+    for run in fact.runs:
+        queue.asked.take(*run)
+        queue.asked.add(*run, True)
 
 
 def _cancelled(queue: Queue, fact: facts.Cancelled) -> None:
     _take_anywhere(queue, fact.runs)
     queue.counters.cancelled += count(fact.runs)
+    special.end(queue, fact.runs, fact.at)
+
+
+def _dropped(queue: Queue, fact: facts.Dropped) -> None:
+    _take_anywhere(queue, fact.runs)
+    if fact.reason == facts.EXPIRED:
+        queue.counters.expired += count(fact.runs)
+    else:
+        queue.counters.displaced += count(fact.runs)
+    special.end(queue, fact.runs, fact.at)
+
+
+def _progressed(queue: Queue, fact: facts.Progressed) -> None:
+    queue.notes[fact.sequence] = fact.note
 
 
 def _purged(queue: Queue, fact: facts.Purged) -> None:
     _take_anywhere(queue, fact.runs)
     queue.counters.purged += count(fact.runs)
+    special.end(queue, fact.runs, fact.at)
 
 
 def _paused(queue: Queue, fact: facts.Paused) -> None:
@@ -167,12 +206,28 @@ def _moved(queue: Queue, fact: facts.Moved) -> None:
     if not runs:
         return
     _take_anywhere(queue, runs)
+    alive = merge([row[:2] for rows in (fact.ready, fact.delayed) for row in rows])
+    for first, last, *fields in fact.terms:
+        _moved_terms(queue, first, last, Terms(*fields), alive)
+    queue.notes.update(fact.notes)
     for first, last, *tally in fact.ready:
-        queue.ready.add(first, last, Tally(*tally))
+        wait(queue, first, last, Tally(*tally))
     for first, last, attempts, losses, retries, due_at in fact.delayed:
-        queue.delayed.add(first, last, due_at, Tally(attempts, losses, retries))
+        wait(queue, first, last, Tally(attempts, losses, retries), due_at)
+    died_at: RunMap[float | None] = RunMap(fact.died_at)
     for first, last, attempts, losses, retries, reason in fact.dead:
-        queue.dead.add(first, last, DeadLetter(Tally(attempts, losses, retries), reason))
+        for since, until, at in [*died_at.pieces(first, last)] or [(first, last, None)]:
+            letter = DeadLetter(Tally(attempts, losses, retries), reason, at)
+            queue.dead.add(since, until, letter)
+
+
+def _moved_terms(queue: Queue, first: int, last: int, terms: Terms, alive: Runs) -> None:
+    row = (Run(first, last),)
+    for part in intersect(alive, row):
+        special.begin(queue, *part, terms)
+    for part in subtract(row, alive):
+        queue.terms.take(*part)
+        queue.terms.add(*part, terms)
 
 
 def _carried(queue: Queue, fact: facts.Carried) -> None:
@@ -182,13 +237,7 @@ def _carried(queue: Queue, fact: facts.Carried) -> None:
     queue.paused = fact.paused
     queue.counters = Counters(dict(fact.dead_by_reason), *fact.counters)
     queue.producers = Producers.load(fact.producers)
-
-
-def _wait(queue: Queue, first: int, last: int, tally: Tally, due_at: float | None) -> None:
-    if due_at is None:
-        queue.ready.add(first, last, tally)
-    else:
-        queue.delayed.add(first, last, due_at, tally)
+    queue.keys.load(fact.kept_keys)
 
 
 def _take(queue: Queue, number: int, runs: Runs) -> list[Piece]:
@@ -211,6 +260,7 @@ def _take_anywhere(queue: Queue, runs: Runs) -> list[Piece]:
     for first, last in runs:
         taken += queue.ready.take(first, last)
         taken += queue.delayed.take(first, last)
+        taken += queue.blocked.take(first, last)
         taken += [(since, until, letter.tally) for since, until, letter in queue.dead.take(first, last)]
         for lease in list(queue.leases.values()):
             taken += lease.runs.take(first, last)
@@ -246,6 +296,7 @@ def count_pieces(pieces: Iterable[tuple[int, int, Any]]) -> int:
 
 _APPLY: dict[type[facts.Fact], Callable[[Queue, Any], None]] = {
     facts.Enqueued: _enqueued,
+    facts.Matched: _matched,
     facts.Committed: _committed,
     facts.Matured: _matured,
     facts.Leased: _leased,
@@ -256,7 +307,10 @@ _APPLY: dict[type[facts.Fact], Callable[[Queue, Any], None]] = {
     facts.Died: _died,
     facts.Redriven: _redriven,
     facts.Discarded: _discarded,
+    facts.CancelAsked: _cancel_asked,
     facts.Cancelled: _cancelled,
+    facts.Dropped: _dropped,
+    facts.Progressed: _progressed,
     facts.Purged: _purged,
     facts.Paused: _paused,
     facts.Restarted: _restarted,

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
 from daskqueue.core.runs import Runs, merge
+from daskqueue.message import PLAIN, Terms
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
@@ -51,8 +52,9 @@ class Grant:
 class Settled:
     """What became of the runs that a receipt was shown for.
 
-    *counted* took effect now (for a nack it is *retried* and *died* together); *repeated* were settled by the
-    same lease before; *stale* are not, or no longer, this lease's: what its holder says of them is ignored.
+    *counted* took effect now (for a nack it is *retried*, *died* and *cancelled* together); *repeated* were
+    settled by the same lease before; *stale* are not, or no longer, this lease's: what its holder says of them
+    is ignored.
     """
 
     counted: Runs = ()
@@ -60,6 +62,7 @@ class Settled:
     stale: Runs = ()
     retried: Runs = ()
     died: Runs = ()
+    cancelled: Runs = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +89,10 @@ class Put(Command[int]):
     """Take *count* messages; the reply is the first sequence.
 
     The same (producer, number) again gets the same reply and changes nothing. A message may be re-run
-    *retries* times after its first try, and is not ready before *delay* seconds are over.
+    *retries* times after its first try, is not ready before *delay* seconds are over and it is *not_before*,
+    and is dropped if it has not begun to run in *expires* seconds. Where its key is taken, nothing is put,
+    and the reply is ``-1 - sequence`` of the message that has it. *size_bytes* is what the messages take,
+    *held_bytes* what all pending ones do.
     """
 
     producer: bytes
@@ -94,6 +100,12 @@ class Put(Command[int]):
     count: int
     retries: int = 0
     delay: float = 0.0
+    not_before: float | None = None
+    expires: float | None = None
+    drop_oldest: bool = False
+    terms: Terms = PLAIN
+    size_bytes: int = 0
+    held_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,10 +144,37 @@ class Nack(Command[Settled]):
 
 @dataclass(frozen=True, slots=True)
 class Release(Command[Settled]):
-    """The runs were not started and go back as they were."""
+    """The runs go back as they were, unstarted or to be run after *delay* seconds; no attempt is burned."""
 
     receipt: Receipt
     runs: Iterable[tuple[int, int]]
+    delay: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Crash(Command[Settled]):
+    """The runs killed the process that ran them: a delivery was lost, though their consumer lives."""
+
+    receipt: Receipt
+    runs: Iterable[tuple[int, int]]
+
+
+@dataclass(frozen=True, slots=True)
+class Stop(Command[Settled]):
+    """The runs ended because they were asked to."""
+
+    receipt: Receipt
+    runs: Iterable[tuple[int, int]]
+
+
+@dataclass(frozen=True, slots=True)
+class Note(Command[bool]):
+    """Keep how far a leased message is, and prolong its lease; the reply is whether the lease lives."""
+
+    receipt: Receipt
+    sequence: int
+    note: bytes
+    seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +191,7 @@ class Extend(Command[tuple[int, ...]]):
 
 @dataclass(frozen=True, slots=True)
 class Expire(Command[tuple[Lost, ...]]):
-    """End the leases that are past their deadline."""
+    """End the leases that are past their deadline, and drop the messages that are past their expiry."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +203,7 @@ class Lose(Command[tuple[Lost, ...]]):
 
 @dataclass(frozen=True, slots=True)
 class Cancel(Command[Runs]):
-    """Take waiting messages out; the reply is what was. Leased ones are not touched."""
+    """Take waiting messages out; the reply is what was. Leased ones end when their task does, and never run again."""
 
     runs: Iterable[tuple[int, int]]
 

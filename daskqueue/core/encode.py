@@ -14,7 +14,7 @@ import msgpack
 
 from daskqueue.core import facts
 from daskqueue.errors import CorruptionError
-from daskqueue.message import Run
+from daskqueue.message import Run, Terms
 
 if TYPE_CHECKING:
     from daskqueue.core.runs import Runs
@@ -24,10 +24,16 @@ _pack: Callable[[Any], bytes] = msgpack.Packer().pack
 _unpack: Callable[..., Any] = msgpack.loads
 
 
+_UNUSED = (None, ())
+
+
 def encode(fact: facts.Fact) -> tuple[int, bytes]:
     """Return the kind (16 or above) and the bytes of a fact that is not volatile."""
-    kind, fields = _WRITTEN[type(fact)]
-    return kind, _pack([getattr(fact, name) for name in fields])
+    kind, fields, least = _WRITTEN[type(fact)]
+    values = [getattr(fact, name) for name in fields]
+    while len(values) > least and values[-1] in _UNUSED:
+        values.pop()  # what came with a later version costs nothing where it is not used
+    return kind, _pack(values)
 
 
 def decode(kind: int, payload: bytes | bytearray | memoryview) -> facts.Fact | None:
@@ -105,6 +111,32 @@ def _rows(*readers: Callable[[Any], Any]) -> Callable[[Any], tuple[Any, ...]]:
 
 _pairs = _rows(_integer, _integer)
 
+
+def _terms(value: Any) -> Terms:
+    """Return terms; those of a later version may have more fields, which mean nothing here."""
+    fields = _sequence(value)[: len(Terms._fields)]
+    read = [reader(field) for reader, field in zip(_TERMS, fields, strict=False)]
+    return Terms(*read)
+
+
+def _maybe_terms(value: Any) -> Terms | None:
+    return None if value is None else _terms(value)
+
+
+def _texts(value: Any) -> tuple[str, ...]:
+    return tuple([_text(each) for each in _sequence(value)])
+
+
+_TERMS: tuple[Callable[[Any], Any], ...] = (
+    _integer, _maybe_moment, _text, _text, _moment, _maybe_moment, _maybe_moment, _maybe_moment, _texts, _texts,
+)  # fmt: skip
+
+
+def _terms_rows(value: Any) -> tuple[Any, ...]:
+    rows = [(_run(row[:2]), _terms(row[2:])) for row in map(_sequence, _sequence(value))]
+    return tuple([(*run, *terms) for run, terms in rows])
+
+
 Readers = dict[str, Callable[[Any], Any]]
 _ON_LEASE: Readers = {"lease": _integer, "runs": _runs}
 _ON_RUNS: Readers = {"runs": _runs}
@@ -119,6 +151,7 @@ _KINDS: dict[int, tuple[type[facts.Fact], Readers]] = {
             "number": _integer,
             "retries": _integer,
             "due_at": _maybe_moment,
+            "terms": _maybe_terms,
         },
     ),
     17: (
@@ -134,13 +167,13 @@ _KINDS: dict[int, tuple[type[facts.Fact], Readers]] = {
             "redelivered": _integer,
         },
     ),
-    18: (facts.Acked, _ON_LEASE),
+    18: (facts.Acked, {**_ON_LEASE, "at": _maybe_moment}),
     19: (facts.Retried, {**_ON_LEASE, "due_at": _maybe_moment}),
-    20: (facts.Released, _ON_LEASE),
+    20: (facts.Released, {**_ON_LEASE, "due_at": _maybe_moment}),
     21: (facts.LeaseLost, {**_ON_LEASE, "reason": _text}),
-    22: (facts.Died, {**_ON_LEASE, "reason": _text, "lost": _flag}),
-    23: (facts.Cancelled, _ON_RUNS),
-    24: (facts.Purged, _ON_RUNS),
+    22: (facts.Died, {**_ON_LEASE, "reason": _text, "lost": _flag, "at": _maybe_moment}),
+    23: (facts.Cancelled, {**_ON_RUNS, "at": _maybe_moment}),
+    24: (facts.Purged, {**_ON_RUNS, "at": _maybe_moment}),
     25: (facts.Redriven, _ON_RUNS),
     26: (facts.Discarded, _ON_RUNS),
     27: (facts.Paused, {"paused": _flag}),
@@ -151,6 +184,9 @@ _KINDS: dict[int, tuple[type[facts.Fact], Readers]] = {
             "ready": _rows(*[_integer] * 5),
             "delayed": _rows(*[_integer] * 5, _moment),
             "dead": _rows(*[_integer] * 5, _text),
+            "terms": _terms_rows,
+            "notes": _rows(_integer, _bytes),
+            "died_at": _rows(_integer, _integer, _moment),
         },
     ),
     30: (
@@ -163,10 +199,28 @@ _KINDS: dict[int, tuple[type[facts.Fact], Readers]] = {
             "counters": lambda value: tuple([_integer(number) for number in _sequence(value)]),
             "dead_by_reason": _rows(_text, _integer),
             "producers": _rows(_bytes, _pairs, _rows(_integer, _integer, _integer)),
+            "kept_keys": _rows(_text, _integer, _moment),
         },
     ),
+    31: (facts.Matched, {"sequence": _integer, "producer": _bytes, "number": _integer}),
+    32: (facts.Dropped, {**_ON_RUNS, "reason": _text, "at": _maybe_moment}),
+    33: (facts.CancelAsked, _ON_RUNS),
+    34: (facts.Progressed, {"sequence": _integer, "note": _bytes}),
 }
 
-_WRITTEN: dict[type[facts.Fact], tuple[int, tuple[str, ...]]] = {
-    fact: (kind, tuple(readers)) for kind, (fact, readers) in _KINDS.items()
+# How many fields at the end are left out where they are empty.
+_LATER = {
+    facts.Enqueued: 1,
+    facts.Acked: 1,
+    facts.Released: 1,
+    facts.Died: 1,
+    facts.Cancelled: 1,
+    facts.Purged: 1,
+    facts.Moved: 3,
+    facts.Carried: 1,
+}
+
+_WRITTEN: dict[type[facts.Fact], tuple[int, tuple[str, ...], int]] = {
+    fact: (kind, tuple(readers), len(readers) - _LATER.get(fact, 0))
+    for kind, (fact, readers) in _KINDS.items()
 }

@@ -10,8 +10,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
     from daskqueue.core.runs import Runs
+    from daskqueue.message import Terms
 
 CRASH_LOOP = "crash_loop"
+CRASHED = "crashed"
+DISPLACED = "displaced"
 EXPIRED = "expired"
 LOST = "lost"
 
@@ -33,6 +36,16 @@ class Enqueued(Fact):
     number: int
     retries: int
     due_at: float | None = None
+    terms: Terms | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Matched(Fact):
+    """A put found its key taken by a message, and is that message."""
+
+    sequence: int
+    producer: bytes
+    number: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +68,7 @@ class Acked(Fact):
 
     lease: int
     runs: Runs
+    at: float | None = None  # where it matters: some of them have terms
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +82,11 @@ class Retried(Fact):
 
 @dataclass(frozen=True, slots=True)
 class Released(Fact):
-    """Leased messages were given back unstarted."""
+    """Leased messages were given back, unstarted or to be run later."""
 
     lease: int
     runs: Runs
+    due_at: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,13 +106,39 @@ class Died(Fact):
     runs: Runs
     reason: str
     lost: bool = False
+    at: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CancelAsked(Fact):
+    """The owner of leased messages wants them to end: they will not run again."""
+
+    runs: Runs
 
 
 @dataclass(frozen=True, slots=True)
 class Cancelled(Fact):
-    """Waiting messages were taken out by their owner."""
+    """Messages were taken out by their owner."""
 
     runs: Runs
+    at: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped(Fact):
+    """Waiting messages were dropped by the queue itself: they expired, or had to make room."""
+
+    runs: Runs
+    reason: str
+    at: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Progressed(Fact):
+    """A task said how far it is."""
+
+    sequence: int
+    note: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +146,7 @@ class Purged(Fact):
     """All waiting messages were thrown away."""
 
     runs: Runs
+    at: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +185,9 @@ class Moved(Fact):
     ready: tuple[tuple[int, int, int, int, int], ...] = ()  # first, last, attempts, losses, retries
     delayed: tuple[tuple[int, int, int, int, int, float], ...] = ()  # ..., due_at
     dead: tuple[tuple[int, int, int, int, int, str], ...] = ()  # ..., reason
+    terms: tuple[tuple[Any, ...], ...] = ()  # first, last, the fields of Terms; of those that have any
+    notes: tuple[tuple[int, bytes], ...] = ()  # sequence, note
+    died_at: tuple[tuple[int, int, float], ...] = ()  # first, last, when; of dead letters
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +201,7 @@ class Carried(Fact):
     counters: tuple[int, ...]
     dead_by_reason: tuple[tuple[str, int], ...]
     producers: tuple[Any, ...]
+    kept_keys: tuple[tuple[str, int, float], ...] = ()  # key, sequence, until; of messages that have ended
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,9 +5,11 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
+from daskqueue.core import special
 from daskqueue.core.queue import MAX_FINISHED
 from daskqueue.core.reads import missing
-from daskqueue.core.runs import RunMap, count, intersect, merge, subtract
+from daskqueue.core.runs import RunMap, Runs, contains, count, intersect, merge, subtract
+from daskqueue.message import Run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,6 +33,7 @@ def check(queue: Queue) -> None:
     _check_tallies(queue)
     _check_leases(queue)
     _check_time(queue)
+    _check_special(queue)
     _require(missing(queue) == 0, f"{missing(queue)} messages were accepted and are in no state")
 
 
@@ -40,8 +43,10 @@ def _require(holds: bool, sentence: str) -> None:
 
 
 def _maps(queue: Queue) -> Iterator[tuple[str, RunMap[Any]]]:
-    yield "ready", queue.ready
+    for priority, lane in queue.ready.lanes:
+        yield f"ready with priority {priority}", lane
     yield "delayed", queue.delayed.runs
+    yield "blocked", queue.blocked
     yield "dead", queue.dead
     for lease in queue.leases.values():
         yield f"lease {lease.number}", lease.runs
@@ -69,6 +74,7 @@ def _check_states(queue: Queue) -> None:
 
 def _check_tallies(queue: Queue) -> None:
     waiting: list[tuple[str, Tally]] = [("ready", tally) for _, _, tally in queue.ready]
+    waiting += [("blocked", tally) for _, _, tally in queue.blocked]
     waiting += [("delayed", delay.tally) for _, _, delay in queue.delayed.runs]
     waiting += [("leased", tally) for lease in queue.leases.values() for _, _, tally in lease.runs]
     for name, tally in waiting:
@@ -106,3 +112,43 @@ def _check_time(queue: Queue) -> None:
     deadlines = [lease.deadline for lease in queue.leases.values()]
     earliest = queue.deadlines.earliest(queue.leases)
     _require(earliest == min(deadlines, default=None), "the earliest deadline is wrong")
+
+
+def _check_special(queue: Queue) -> None:
+    """Terms belong to messages that are there; of a group one message runs or may run, and in its turn."""
+    live = merge([entry[:2] for _, runs in _maps(queue) for entry in runs])
+    dead = merge([entry[:2] for entry in queue.dead])
+    terms = merge([entry[:2] for entry in queue.terms])
+    _require(not subtract(terms, live), "terms are kept of messages that are gone")
+    asked = merge([entry[:2] for entry in queue.asked])
+    leased = merge([entry[:2] for lease in queue.leases.values() for entry in lease.runs])
+    _require(not subtract(asked, leased), "what is asked to end is not leased")
+    _require(all(contains(live, s) for s in queue.notes), "a note is kept of a message that is gone")
+    for priority, lane in queue.ready.lanes:
+        for first, last, _ in lane:
+            for _, _, chosen in special.with_terms(queue, first, last):
+                _require(chosen.priority == priority, f"[{first}, {last}) has another priority")
+    _check_groups(queue, dead)
+
+
+def _check_groups(queue: Queue, dead: Runs) -> None:
+    lines: dict[str, list[tuple[int, int]]] = {}
+    for first, last, terms in queue.terms:
+        if terms.group:
+            lines.setdefault(terms.group, []).extend(subtract((Run(first, last),), dead))
+    expected = {group: merge(runs) for group, runs in lines.items() if merge(runs)}
+    found = {group: merge([entry[:2] for entry in line.runs]) for group, line in queue.groups.lines.items()}
+    _require(found == expected, f"the lines of groups are {found}, the messages {expected}")
+    for group, line in queue.groups.lines.items():
+        _require(contains(found[group], line.turn), f"it is nobody's turn in group {group!r}")
+        running = line.running is not None
+        _require(
+            not any(queue.blocked.pieces(line.turn, line.turn + 1)), f"{line.turn} waits in its own turn"
+        )
+        ready = [piece[:2] for run in found[group] for piece in queue.ready.pieces(*run)]
+        leased = [
+            p[:2] for lease in queue.leases.values() for run in found[group] for p in lease.runs.pieces(*run)
+        ]
+        for run in (*ready, *leased):
+            _require(run == (line.turn, line.turn + 1), f"{run} of group {group!r} is out of turn")
+        _require(len(leased) == running, f"of group {group!r} {leased} is leased, not {line.running}")

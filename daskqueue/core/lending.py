@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from heapq import merge as merge_sorted
+from itertools import chain
 from typing import TYPE_CHECKING
 
-from daskqueue.core import commands, facts
+from daskqueue.core import commands, facts, special
 from daskqueue.core.commands import Decision, Grant, Lost
 from daskqueue.core.queue import SUSPECT_LOSSES, HeldLease, Queue
-from daskqueue.core.runs import merge
-from daskqueue.core.settling import split
-from daskqueue.core.tally import Piece, Receipt
+from daskqueue.core.runs import RunMap, Runs, merge, subtract
+from daskqueue.core.settling import losing
+from daskqueue.core.tally import Piece, Receipt, Tally
+from daskqueue.message import Run
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -27,11 +29,11 @@ def lease(queue: Queue, command: commands.Lease, now: float) -> Decision[Grant |
             return Decision(lease.grant)
     if queue.paused or any(lease.suspect for lease in held):
         return Decision(None)
-    due = queue.delayed.due(now)
-    matured = (facts.Matured(now),) if due else ()
-    pieces = _choose(_front(queue, due), command.want, alone=not held)
+    before, over = _housekeeping(queue, now)
+    urgent = _most_urgent(_lanes(queue, queue.delayed.due(now), over))
+    pieces = _choose(urgent, command.want, alone=not held)
     if not pieces:
-        return Decision(None, matured)
+        return Decision(None, before)
     receipt = Receipt(queue.next_lease, queue.epoch)
     deadline = now + command.seconds
     fact = facts.Leased(
@@ -43,13 +45,48 @@ def lease(queue: Queue, command: commands.Lease, now: float) -> Decision[Grant |
         deadline,
         sum([last - first for first, last, tally in pieces if tally.attempts or tally.losses]),
     )
-    return Decision(Grant(receipt, tuple(pieces), deadline), (*matured, fact))
+    return Decision(Grant(receipt, tuple(pieces), deadline), (*before, fact))
 
 
-def _front(queue: Queue, due: list[Piece]) -> Iterator[Piece]:
-    """Yield what may be leased, in order of sequence: ready or due, and committed."""
-    committed = queue.committed
-    ready = queue.ready.pieces(0, committed)
+def _housekeeping(queue: Queue, now: float) -> tuple[tuple[facts.Fact, ...], Runs]:
+    """Return what time has done to waiting messages, and which of them have expired."""
+    over = special.lapsed(queue, now)
+    happened: list[facts.Fact] = []
+    if over:
+        happened.append(facts.Dropped(over, facts.EXPIRED, now))
+    if queue.delayed.due(now):
+        happened.append(facts.Matured(now))
+    return tuple(happened), over
+
+
+def front(queue: Queue, due: list[Piece], over: Runs = ()) -> Iterator[Piece]:
+    """Yield what may be leased: committed, ready or due; by priority, and of one priority by sequence."""
+    return chain.from_iterable(_lanes(queue, due, over))
+
+
+def _lanes(queue: Queue, due: list[Piece], over: Runs) -> Iterator[Iterator[Piece]]:
+    """Yield what may be leased of each priority, the largest first."""
+    if not queue.terms.count:
+        yield _in_order(queue.ready.pieces(0, queue.committed), due, queue.committed)
+        return
+    chosen = _by_priority(queue, due)
+    lanes = dict(queue.ready.lanes)
+    empty: RunMap[Tally] = RunMap()
+    for priority in sorted({*lanes, *chosen}, reverse=True):
+        ready = lanes.get(priority, empty).pieces(0, queue.committed)
+        pieces = _in_order(ready, chosen.get(priority, []), queue.committed)
+        yield _without(pieces, over) if over else pieces
+
+
+def _most_urgent(lanes: Iterable[Iterator[Piece]]) -> Iterator[Piece]:
+    """Return the first lane that has anything: behind others in a lease its messages would have to wait."""
+    for lane in lanes:
+        for piece in lane:
+            return chain((piece,), lane)
+    return iter(())
+
+
+def _in_order(ready: Iterator[Piece], due: list[Piece], committed: int) -> Iterator[Piece]:
     if not due:
         return ready
     return merge_sorted(
@@ -57,7 +94,28 @@ def _front(queue: Queue, due: list[Piece]) -> Iterator[Piece]:
     )
 
 
-def _choose(front: Iterable[Piece], want: int, *, alone: bool) -> list[Piece]:
+def _by_priority(queue: Queue, due: list[Piece]) -> dict[int, list[Piece]]:
+    """Return those of the due messages that may run, by priority: of a group only the one whose turn it is."""
+    chosen: dict[int, list[Piece]] = {}
+    for first, last, tally in due:
+        for since, until, terms in special.with_terms(queue, first, last):
+            piece = (since, until, tally)
+            if terms.group:
+                turn = queue.groups.turn(terms.group)
+                if turn is None or not since <= turn < until:
+                    continue
+                piece = (turn, turn + 1, tally)
+            chosen.setdefault(terms.priority, []).append(piece)
+    return chosen
+
+
+def _without(pieces: Iterable[Piece], over: Runs) -> Iterator[Piece]:
+    for first, last, tally in pieces:
+        for part in subtract((Run(first, last),), over):
+            yield (*part, tally)
+
+
+def _choose(pieces: Iterable[Piece], want: int, *, alone: bool) -> list[Piece]:
     """Return the pieces of one lease: messages that are equally dangerous, the more so the fewer.
 
     A suspect goes out alone, to a consumer that holds nothing else, so that its crash costs only itself. A
@@ -66,7 +124,7 @@ def _choose(front: Iterable[Piece], want: int, *, alone: bool) -> list[Piece]:
     """
     chosen: list[Piece] = []
     danger = 0
-    for first, last, tally in front:
+    for first, last, tally in pieces:
         if not chosen:
             danger = min(tally.losses, SUSPECT_LOSSES)
             if danger == SUSPECT_LOSSES:
@@ -91,26 +149,38 @@ def extend(queue: Queue, command: commands.Extend, now: float) -> Decision[tuple
 
 
 def expire(queue: Queue, _command: commands.Expire, now: float) -> Decision[tuple[Lost, ...]]:
+    gone = special.lapsed(queue, now)
     over = [lease for lease in queue.leases.values() if lease.deadline <= now]
-    return _end(queue, over, facts.EXPIRED)
+    reply, happened = _end(queue, over, facts.EXPIRED, now)
+    return Decision(reply, (facts.Dropped(gone, facts.EXPIRED, now), *happened) if gone else happened)
 
 
-def lose(queue: Queue, command: commands.Lose, _now: float) -> Decision[tuple[Lost, ...]]:
+def lose(queue: Queue, command: commands.Lose, now: float) -> Decision[tuple[Lost, ...]]:
     numbers = [
         number for consumer in dict.fromkeys(command.consumers) for number in queue.held.get(consumer, ())
     ]
-    return _end(queue, [queue.leases[number] for number in numbers], facts.LOST)
+    return _end(queue, [queue.leases[number] for number in numbers], facts.LOST, now)
 
 
-def _end(queue: Queue, leases: list[HeldLease], reason: str) -> Decision[tuple[Lost, ...]]:
-    limit = queue.settings.max_losses
+def note(queue: Queue, command: commands.Note, now: float) -> Decision[bool]:
+    number, epoch = command.receipt
+    lease = queue.leases.get(number)
+    if (
+        lease is None
+        or lease.epoch != epoch
+        or not any(lease.runs.pieces(command.sequence, command.sequence + 1))
+    ):
+        return Decision(False)
+    extended = facts.Extended((number,), now + command.seconds)
+    return Decision(True, (facts.Progressed(command.sequence, command.note), extended))
+
+
+def _end(queue: Queue, leases: list[HeldLease], reason: str, now: float) -> Decision[tuple[Lost, ...]]:
     reply: list[Lost] = []
     happened: list[facts.Fact] = []
     for lease in leases:
         out = merge([(first, last) for first, last, _ in lease.runs])
-        back, dead = split(lease, out, lambda tally: tally.losses + 1 >= limit)
-        if dead:
-            happened.append(facts.Died(lease.number, dead, facts.CRASH_LOOP, lost=True))
-        happened.append(facts.LeaseLost(lease.number, back, reason))
+        lost, back, dead, _ = losing(queue, lease, out, reason, now)
+        happened += lost
         reply.append(Lost(lease.number, lease.consumer, lease.pool, back, dead))
     return Decision(tuple(reply), tuple(happened))

@@ -11,7 +11,7 @@ from typing import Any
 from daskqueue.core.runs import RunMap
 
 MAX_PRODUCERS = 512  # the one that has put nothing for longest is forgotten
-RECENT = 32  # places a producer; it has only a few puts in flight
+RECENT = 512  # places a producer: as many puts as it has in flight at most, two calls of 256
 MAX_HOLES = 16  # numbers that were left out for long count as seen: they are refused, never doubled
 
 

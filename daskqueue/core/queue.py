@@ -10,10 +10,14 @@ from typing import NamedTuple
 
 from daskqueue.core import facts
 from daskqueue.core.commands import Grant
+from daskqueue.core.groups import Groups
+from daskqueue.core.keys import Keys
 from daskqueue.core.producers import Producers
+from daskqueue.core.ready import ReadyRuns
 from daskqueue.core.runs import RunMap, Runs
 from daskqueue.core.tally import DeadLetter, Receipt, State, Tally
-from daskqueue.core.timers import Deadlines, DelayedRuns
+from daskqueue.core.timers import Deadlines, DelayedRuns, Expiries
+from daskqueue.message import Terms
 
 MAX_FINISHED = 2048  # leases that are remembered after their end, for acks that are sent twice
 SUSPECT_LOSSES = 2  # lost as often as this, a message is suspected to kill its process
@@ -27,11 +31,16 @@ TRANSITIONS: dict[type[facts.Fact], tuple[tuple[State | None, State], ...]] = {
     facts.Leased: ((State.READY, State.LEASED),),
     facts.Acked: ((State.LEASED, State.ACKED),),
     facts.Retried: ((State.LEASED, State.READY), (State.LEASED, State.DELAYED)),
-    facts.Released: ((State.LEASED, State.READY),),
+    facts.Released: ((State.LEASED, State.READY), (State.LEASED, State.DELAYED)),
     facts.LeaseLost: ((State.LEASED, State.READY),),
     facts.Died: ((State.LEASED, State.DEAD),),
     facts.Redriven: ((State.DEAD, State.READY),),
-    facts.Cancelled: ((State.READY, State.CANCELLED), (State.DELAYED, State.CANCELLED)),
+    facts.Cancelled: (
+        (State.READY, State.CANCELLED),
+        (State.DELAYED, State.CANCELLED),
+        (State.LEASED, State.CANCELLED),
+    ),
+    facts.Dropped: ((State.READY, State.DROPPED), (State.DELAYED, State.DROPPED)),
     facts.Purged: ((State.READY, State.PURGED), (State.DELAYED, State.PURGED)),
     facts.Discarded: ((State.DEAD, State.PURGED),),
 }
@@ -44,10 +53,12 @@ class Settings:
     Args:
         max_losses: deliveries that may be lost before a message is dead (``crash_loop``).
         max_messages: how many messages may be unsettled; None is no bound.
+        max_bytes: how many bytes they may have together; None is no bound.
     """
 
     max_losses: int = 5
     max_messages: int | None = None
+    max_bytes: int | None = None
 
     def __post_init__(self) -> None:
         if self.max_losses < 1:
@@ -70,7 +81,11 @@ class Counters:
     redriven: int = 0
     leases_expired: int = 0  # leases
     leases_lost: int = 0  # leases
-    deduplicated: int = 0
+    deduplicated: int = 0  # puts that came twice
+    matched: int = 0  # puts whose key was taken
+    snoozed: int = 0
+    expired: int = 0
+    displaced: int = 0  # dropped to make room
 
     def numbers(self) -> tuple[int, ...]:
         """Return all counters but the one by reason, in order."""
@@ -87,6 +102,10 @@ class Counters:
             self.leases_expired,
             self.leases_lost,
             self.deduplicated,
+            self.matched,
+            self.snoozed,
+            self.expired,
+            self.displaced,
         )
 
 
@@ -129,8 +148,9 @@ class Queue:
     epoch: int = 0
     next_lease: int = 1
     paused: bool = False
-    ready: RunMap[Tally] = field(default_factory=RunMap)
+    ready: ReadyRuns = field(default_factory=ReadyRuns)
     delayed: DelayedRuns = field(default_factory=DelayedRuns)
+    blocked: RunMap[Tally] = field(default_factory=RunMap)  # it is another's turn in their group
     leases: dict[int, HeldLease] = field(default_factory=dict)
     dead: RunMap[DeadLetter] = field(default_factory=RunMap)
     held: dict[str, list[int]] = field(default_factory=dict)  # consumer -> numbers of its leases
@@ -138,6 +158,18 @@ class Queue:
     producers: Producers = field(default_factory=Producers)
     counters: Counters = field(default_factory=Counters)
     deadlines: Deadlines = field(default_factory=Deadlines)
+    # What only some messages have; a queue without such messages never looks further than these being empty.
+    terms: RunMap[Terms] = field(default_factory=RunMap)
+    groups: Groups = field(default_factory=Groups)
+    keys: Keys = field(default_factory=Keys)
+    expiries: Expiries = field(default_factory=Expiries)
+    notes: dict[int, bytes] = field(default_factory=dict)  # how far tasks said they are, by sequence
+    asked: RunMap[bool] = field(default_factory=RunMap)  # leased, and to be cancelled
+
+    @property
+    def waiting(self) -> int:
+        """How many messages are ready, delayed, or wait for their turn."""
+        return self.ready.count + self.delayed.count + self.blocked.count
 
     @property
     def in_flight(self) -> int:

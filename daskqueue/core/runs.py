@@ -71,6 +71,12 @@ def count(runs: Iterable[tuple[int, int]]) -> int:
     return sum([last - first for first, last in runs])
 
 
+def contains(runs: Sequence[Run], sequence: int) -> bool:
+    """Return whether a sequence is in *runs*, which must be as :func:`merge` makes them."""
+    at = bisect_right(runs, (sequence, END))
+    return at > 0 and runs[at - 1].last > sequence
+
+
 class RunMap(Generic[V]):
     """Sorted disjoint runs with a value each; neighbours with equal values are one entry.
 

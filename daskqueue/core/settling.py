@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from daskqueue.core import commands, facts
+from daskqueue.core import commands, facts, special
 from daskqueue.core.commands import Decision, Settled
 from daskqueue.core.runs import Runs, count, intersect, merge, subtract
 from daskqueue.errors import StaleReceiptError
@@ -16,14 +17,55 @@ if TYPE_CHECKING:
     from daskqueue.core.tally import Receipt, Tally
 
 
-def ack(queue: Queue, command: commands.Ack, _now: float) -> Decision[Settled]:
+def ack(queue: Queue, command: commands.Ack, now: float) -> Decision[Settled]:
     reply = _judge(queue, command.receipt, command.runs)
-    return Decision(reply, (facts.Acked(command.receipt.lease, reply.counted),) if reply.counted else ())
+    if not reply.counted:
+        return Decision(reply)
+    at = now if queue.keys.pending else None
+    return Decision(reply, (facts.Acked(command.receipt.lease, reply.counted, at),))
 
 
-def release(queue: Queue, command: commands.Release, _now: float) -> Decision[Settled]:
-    reply = _judge(queue, command.receipt, command.runs)
-    return Decision(reply, (facts.Released(command.receipt.lease, reply.counted),) if reply.counted else ())
+def release(queue: Queue, command: commands.Release, now: float) -> Decision[Settled]:
+    judged = _judge(queue, command.receipt, command.runs)
+    asked, back = special.split_asked(queue, judged.counted)
+    happened: list[facts.Fact] = []
+    if back:
+        happened.append(facts.Released(command.receipt.lease, back, due_at(now, command.delay)))
+    if asked:
+        happened.append(facts.Cancelled(asked, now))
+    return Decision(replace(judged, cancelled=asked), tuple(happened))
+
+
+def stop(queue: Queue, command: commands.Stop, now: float) -> Decision[Settled]:
+    judged = _judge(queue, command.receipt, command.runs)
+    happened = (facts.Cancelled(judged.counted, now),) if judged.counted else ()
+    return Decision(replace(judged, cancelled=judged.counted), happened)
+
+
+def crash(queue: Queue, command: commands.Crash, now: float) -> Decision[Settled]:
+    judged = _judge(queue, command.receipt, command.runs)
+    if not judged.counted:
+        return Decision(judged)
+    happened, back, died, asked = losing(
+        queue, queue.leases[command.receipt.lease], judged.counted, facts.CRASHED, now
+    )
+    return Decision(replace(judged, retried=back, died=died, cancelled=asked), happened)
+
+
+def losing(
+    queue: Queue, lease: HeldLease, runs: Runs, reason: str, now: float
+) -> tuple[tuple[facts.Fact, ...], Runs, Runs, Runs]:
+    """Return what a lost delivery of runs of a lease makes of them: facts; what is back, died, was cancelled."""
+    asked, others = special.split_asked(queue, runs)
+    limit = queue.settings.max_losses
+    back, dead = split(lease, others, lambda tally: tally.losses + 1 >= limit)
+    happened: list[facts.Fact] = []
+    if asked:
+        happened.append(facts.Cancelled(asked, now))
+    if dead:
+        happened.append(facts.Died(lease.number, dead, facts.CRASH_LOOP, lost=True, at=now))
+    happened.append(facts.LeaseLost(lease.number, back, reason))
+    return tuple(happened), back, dead, asked
 
 
 def nack(queue: Queue, command: commands.Nack, now: float) -> Decision[Settled]:
@@ -31,18 +73,18 @@ def nack(queue: Queue, command: commands.Nack, now: float) -> Decision[Settled]:
     if not judged.counted:
         return Decision(judged)
     number = command.receipt.lease
+    asked, others = special.split_asked(queue, judged.counted)
     again, dead = split(
         queue.leases[number],
-        judged.counted,
+        others,
         lambda tally: command.final or tally.attempts + 1 > tally.retries,
     )
-    happened: list[facts.Fact] = []
+    happened: list[facts.Fact] = [facts.Cancelled(asked, now)] if asked else []
     if again:
         happened.append(facts.Retried(number, again, due_at(now, command.delay)))
     if dead:
-        happened.append(facts.Died(number, dead, command.reason))
-    reply = Settled(judged.counted, judged.repeated, judged.stale, again, dead)
-    return Decision(reply, tuple(happened))
+        happened.append(facts.Died(number, dead, command.reason, at=now))
+    return Decision(replace(judged, retried=again, died=dead, cancelled=asked), tuple(happened))
 
 
 def _judge(queue: Queue, receipt: Receipt, given: Iterable[tuple[int, int]]) -> Settled:

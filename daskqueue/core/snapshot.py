@@ -8,14 +8,18 @@ from __future__ import annotations
 
 from typing import Any
 
+from daskqueue.core import special
 from daskqueue.core.facts import Carried
+from daskqueue.core.keys import CARRIED_KEYS
 from daskqueue.core.producers import Producers
 from daskqueue.core.queue import Counters, Finished, HeldLease, Queue, Settings
-from daskqueue.core.runs import RunMap, Runs, merge
+from daskqueue.core.runs import RunMap, Runs, merge, subtract
 from daskqueue.core.tally import DeadLetter, Tally
 from daskqueue.errors import CorruptionError, FormatError
+from daskqueue.message import Run, Terms
 
 VERSION = 1
+_NOTHING_SPECIAL: list[Any] = [[], [], [], [], [], []]
 
 
 def snapshot(queue: Queue) -> list[Any]:
@@ -31,6 +35,7 @@ def snapshot(queue: Queue) -> list[Any]:
         [(first, last, letter.reason, *letter.tally) for first, last, letter in queue.dead],
         [_dump_lease(lease) for lease in queue.leases.values()],
         [(number, *finished) for number, finished in queue.finished.items()],
+        _dump_special(queue),
     ]
 
 
@@ -61,20 +66,22 @@ def carry(queue: Queue) -> Carried:
         counters.numbers(),
         tuple(counters.dead.items()),
         queue.producers.dump(),
+        queue.keys.dump(CARRIED_KEYS),
     )
 
 
 def _restore(data: list[Any] | tuple[Any, ...], settings: Settings) -> Queue:
     queue = Queue(settings)
-    (_, numbers, (counters, dead_by_reason), producers, ready, delayed, dead, leases, finished, *_later) = (
-        data
-    )
+    (_, numbers, (counters, dead_by_reason), producers, ready, delayed, dead, leases, finished, *later) = data
     queue.next_sequence, queue.epoch, queue.next_lease, queue.paused = numbers
     queue.committed = queue.next_sequence
     queue.counters = Counters(dict(dead_by_reason), *counters)
     queue.producers = Producers.load(producers)
+    chosen = later[0] if later else _NOTHING_SPECIAL
+    _restore_terms(queue, chosen[0])
     for first, last, *tally in ready:
-        queue.ready.add(first, last, Tally(*tally))
+        for since, until, terms in special.with_terms(queue, first, last):
+            queue.ready.add(since, until, Tally(*tally), terms.priority)
     for first, last, due_at, *tally in delayed:
         queue.delayed.add(first, last, due_at, Tally(*tally))
     for first, last, reason, *tally in dead:
@@ -83,7 +90,49 @@ def _restore(data: list[Any] | tuple[Any, ...], settings: Settings) -> Queue:
         _restore_lease(queue, dumped)
     for number, epoch, granted, lost in finished:
         queue.finished[number] = Finished(epoch, _runs(granted), _runs(lost))
+    _restore_special(queue, chosen)
     return queue
+
+
+def _dump_special(queue: Queue) -> list[Any]:
+    """Return what only some messages have; all of it is empty in most queues."""
+    return [
+        [(first, last, *terms) for first, last, terms in queue.terms],
+        queue.keys.dump(),
+        list(queue.notes.items()),
+        [entry[:2] for entry in queue.asked],
+        [(first, last, *tally) for first, last, tally in queue.blocked],
+        [(first, last, letter.died_at) for first, last, letter in queue.dead if letter.died_at is not None],
+    ]
+
+
+def _restore_terms(queue: Queue, rows: list[Any]) -> None:
+    for first, last, *fields in rows:
+        queue.terms.add(first, last, Terms(*map(_frozen, fields[: len(Terms._fields)])))
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _restore_special(queue: Queue, chosen: list[Any]) -> None:
+    _, kept_keys, notes, asked, blocked, died_at, *_later = chosen
+    queue.keys.load(kept_keys)
+    queue.notes.update({sequence: bytes(note) for sequence, note in notes})
+    for first, last in asked:
+        queue.asked.add(first, last, True)
+    for first, last, *tally in blocked:
+        queue.blocked.add(first, last, Tally(*tally))
+    for first, last, at in died_at:
+        for since, until, letter in queue.dead.take(first, last):
+            queue.dead.add(since, until, letter._replace(died_at=at))
+    dead = merge([entry[:2] for entry in queue.dead])
+    for first, last, terms in list(queue.terms):
+        for part in subtract((Run(first, last),), dead):
+            special.enlist(queue, *part, terms)
+    for lease in queue.leases.values():
+        special.start(queue, merge([entry[:2] for entry in lease.runs]))
+    queue.expiries.rebuild(queue.terms)
 
 
 def _dump_lease(lease: HeldLease) -> tuple[Any, ...]:

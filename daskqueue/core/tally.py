@@ -36,6 +36,7 @@ class DeadLetter(NamedTuple):
 
     tally: Tally
     reason: str
+    died_at: float | None = None  # epoch seconds
 
 
 class Receipt(NamedTuple):
@@ -46,7 +47,7 @@ class Receipt(NamedTuple):
 
 
 class State(enum.StrEnum):
-    """Where a message is; the last three are all settled and are kept as counters only."""
+    """Where a message is; those after ``dead`` are all settled and are kept as counters only."""
 
     READY = "ready"
     DELAYED = "delayed"
@@ -54,5 +55,6 @@ class State(enum.StrEnum):
     DEAD = "dead"
     ACKED = "acked"
     CANCELLED = "cancelled"
+    DROPPED = "dropped"
     PURGED = "purged"
     SETTLED = "settled"

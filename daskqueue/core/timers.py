@@ -11,6 +11,9 @@ from daskqueue.core.tally import Delay, Piece, Tally
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from daskqueue.message import Terms
+
+Moment = tuple[float, int, int]  # when, and of which run
 _SLACK = 64  # stale heap entries that are always tolerated
 
 
@@ -24,7 +27,7 @@ class DelayedRuns:
 
     def __init__(self) -> None:
         self.runs: RunMap[Delay] = RunMap()
-        self._heap: list[tuple[float, int, int]] = []  # due_at, first, last
+        self._heap: list[Moment] = []
         self._limit = _SLACK  # a longer heap is made anew, without the stale entries
 
     @property
@@ -46,17 +49,9 @@ class DelayedRuns:
 
     def due(self, at: float) -> list[Piece]:
         """Return what is due at *at*, sorted by sequence; change nothing."""
-        heap = self._heap
-        if not heap or heap[0][0] > at:
+        if not self._heap or self._heap[0][0] > at:
             return []
-        reached: list[tuple[int, int]] = []
-        ahead = [0]
-        while ahead:  # down the heap, as far as its entries are due
-            index = ahead.pop()
-            if index < len(heap) and heap[index][0] <= at:
-                reached.append(heap[index][1:])
-                ahead += (2 * index + 1, 2 * index + 2)
-        return [piece for run in merge(reached) for piece in self._due_in(*run, at)]
+        return [piece for run in merge(_reached(self._heap, at)) for piece in self._due_in(*run, at)]
 
     def mature(self, at: float) -> list[Piece]:
         """Remove and return what is due at *at*."""
@@ -80,6 +75,57 @@ class DelayedRuns:
         for since, until, delay in self.runs.pieces(first, last):
             if delay.due_at <= at:
                 yield since, until, delay.tally
+
+
+class Expiries:
+    """When waiting messages expire.
+
+    The heap may hold entries of messages that have gone since, or are leased; whoever asks knows which wait.
+    """
+
+    __slots__ = ("_heap", "_limit")
+
+    def __init__(self) -> None:
+        self._heap: list[Moment] = []
+        self._limit = _SLACK  # a longer heap is made anew, without the stale entries
+
+    @property
+    def first(self) -> Moment | None:
+        """The entry that is due first."""
+        return self._heap[0] if self._heap else None
+
+    def add(self, first: int, last: int, expires_at: float, terms: RunMap[Terms]) -> None:
+        """Watch a run of messages that begin to wait; *terms* are those of all messages."""
+        heappush(self._heap, (expires_at, first, last))
+        if len(self._heap) > self._limit:
+            self.rebuild(terms)
+
+    def due(self, at: float) -> list[tuple[int, int]]:
+        """Return the runs whose time is over at *at*; change nothing."""
+        return _reached(self._heap, at)
+
+    def forget_first(self) -> None:
+        """Remove the entry that is due first."""
+        heappop(self._heap)
+
+    def rebuild(self, terms: RunMap[Terms]) -> None:
+        """Start again from the terms of all messages."""
+        chosen = ((first, last, chosen.expires_at) for first, last, chosen in terms)
+        self._heap = [(at, first, last) for first, last, at in chosen if at is not None]
+        heapify(self._heap)
+        self._limit = 2 * len(self._heap) + _SLACK
+
+
+def _reached(heap: list[Moment], at: float) -> list[tuple[int, int]]:
+    """Return the runs of a heap's entries up to a moment: down the heap, as far as its entries are due."""
+    reached: list[tuple[int, int]] = []
+    ahead = [0]
+    while ahead:
+        index = ahead.pop()
+        if index < len(heap) and heap[index][0] <= at:
+            reached.append(heap[index][1:])
+            ahead += (2 * index + 1, 2 * index + 2)
+    return reached
 
 
 class HasDeadline(Protocol):

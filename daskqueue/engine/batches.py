@@ -13,7 +13,7 @@ from daskqueue.errors import CorruptionError
 from daskqueue.message import Run
 from daskqueue.storage.frame import Frame
 from daskqueue.storage.log import Log, Stretch
-from daskqueue.storage.positions import Positions
+from daskqueue.storage.positions import Entry, Positions
 
 CACHE_BYTES = 8 << 20
 
@@ -24,6 +24,10 @@ class Slice(NamedTuple):
     first: int
     size: int
     data: bytes
+
+    def cut(self, first: int, last: int) -> bytes:
+        """Return the record batch of those of the messages that have the sequences ``first <= s < last``."""
+        return Batch.parse(self.data, verify=False).slice(first - self.first, last - self.first)
 
 
 class _Placed(NamedTuple):
@@ -73,12 +77,11 @@ class BatchReader:
         """Yield the messages of *runs* in order; those whose bytes are damaged are not among them."""
         for run in runs:
             for entry in self._positions.overlapping(run.first, run.last):
-                for placed in self._get(entry.stretch):
-                    first = max(placed.first, entry.first)
-                    last = min(placed.first + placed.batch.count, entry.last)
-                    if first < last:
-                        data = placed.batch.slice(first - placed.first, last - placed.first)
-                        yield Slice(first, last - first, data)
+                yield from _cut(self._get(entry.stretch), entry)
+
+    def read_slices(self, entry: Entry) -> list[Slice]:
+        """Return the messages of an entry from the disk; nothing stays in memory. Safe in any thread."""
+        return list(_cut(self.read(entry.stretch), entry))
 
     def bytes_per_message(self, run: Run) -> float:
         """Return about how many bytes a message at the start of *run* takes."""
@@ -104,6 +107,15 @@ class BatchReader:
     def _drop(self, stretch: Stretch) -> None:
         del self._cache[stretch]
         self._cached_bytes -= stretch.length
+
+
+def _cut(found: list[_Placed], entry: Entry) -> Iterator[Slice]:
+    for placed in found:
+        first = max(placed.first, entry.first)
+        last = min(placed.first + placed.batch.count, entry.last)
+        if first < last:
+            data = placed.batch.slice(first - placed.first, last - placed.first)
+            yield Slice(first, last - first, data)
 
 
 def _batches(frame: Frame) -> Iterator[_Placed]:

@@ -16,44 +16,50 @@ from daskqueue.core.backoff import backoff
 from daskqueue.core.commands import (
     Ack,
     Cancel,
+    Command,
+    Crash,
     Expire,
     Extend,
     Grant,
     Lease,
     Lose,
     Nack,
+    Note,
+    Pause,
     Purge,
     Put,
     Release,
+    Settled,
+    Stop,
 )
-from daskqueue.core.decide import decide
-from daskqueue.core.facts import Acked, Cancelled, Committed, Died, Fact, Purged
+from daskqueue.core.facts import Acked, Committed, Died, Enqueued, Fact
 from daskqueue.core.runs import intersect, merge, subtract
+from daskqueue.core.special import with_terms
 from daskqueue.core.tally import Receipt, State
 from daskqueue.engine.batches import BatchReader, Slice
 from daskqueue.engine.commit import GroupCommit
+from daskqueue.engine.dead_letters import DeadLetters
 from daskqueue.engine.files import Files
+from daskqueue.engine.ledger import Ledger
 from daskqueue.engine.meter import Meter
-from daskqueue.engine.outcomes import OutcomeStore, Page, cut
+from daskqueue.engine.outcomes import Missing, OutcomeStore, Page, cut
+from daskqueue.engine.overview import Overview
 from daskqueue.engine.reading import QueueReading, read
-from daskqueue.engine.records import CANCELLED, FAILED, RETURNED, Outcome, Witness, fact_frame, witness_bytes
+from daskqueue.engine.records import FAILED, RETURNED, Outcome, fact_frame
 from daskqueue.engine.recovery import Book
 from daskqueue.engine.settings import QueueSettings
 from daskqueue.engine.upkeep import Upkeep
 from daskqueue.errors import QueueFullError, StaleReceiptError, StorageError
-from daskqueue.message import Run
+from daskqueue.message import PLAIN, PutOptions, Run, Terms
 
 logger = logging.getLogger(__name__)
 
 # A read larger than this leaves the event loop.
 _LARGE_READ_BYTES = 256 << 10
 
-
-_ENDINGS = (Acked, Died, Cancelled, Purged)
-
-
-def _nothing(_: Fact) -> bytes:
-    return b""
+# What a consumer is told of messages that are not as plain as can be: first, last, attempts, losses, terms,
+# and how far an earlier attempt said it was.
+NoteOf = tuple[int, int, int, int, Terms | None, bytes | None]
 
 
 class Leased(NamedTuple):
@@ -62,6 +68,7 @@ class Leased(NamedTuple):
     lease: int
     epoch: int
     slices: tuple[Slice, ...]
+    notes: list[NoteOf]
 
 
 class Counts(NamedTuple):
@@ -123,7 +130,10 @@ class Engine:
             thread,
             settings.lazy_seconds(),
         )
+        self.ledger = Ledger(files, self._commit, clock, on_settled)
         self._upkeep = Upkeep(files, self._reader, thread, clock)
+        self.dead = DeadLetters(self.ledger, self._reader, thread, self.writable, on_ready)
+        self.overview = Overview(self.ledger, self._reader, thread, self.reading)
 
     # Commands
 
@@ -131,44 +141,58 @@ class Engine:
         """Return when no segment is being sealed; the commands that do not wait must follow it at once."""
         await self._upkeep.wait()
 
-    async def put(
-        self, producer: bytes, puts: Sequence[tuple[int, bytes]], retries: int = 0, delay_seconds: float = 0.0
-    ) -> list[int]:
+    async def put(self, producer: bytes, puts: Sequence[tuple[int, bytes, PutOptions]]) -> list[int]:
         """Append record batches; return the sequence of each one's first message once they are durable.
 
         When the queue becomes full on the way, only those that fitted are put, and returned.
 
         Args:
             producer: 16 bytes that name who puts.
-            puts: the producer's number and the bytes of each record batch. A number put before is not put
-                again; its first sequence is returned.
-            retries: how often a message that raised is run again.
-            delay_seconds: how long the messages are held back.
+            puts: the producer's number, the bytes and the options of each record batch. A number put before
+                is not put again; its first sequence is returned. Where a key is taken, nothing is put, and
+                ``-1 - sequence`` of the message that has it is returned.
 
         Raises:
             BatchError: bytes that are no record batch; nothing is put.
             QueueFullError: no room for the first of them.
             StorageError: the disk refused.
         """
-        batches = [Batch.parse(data) for _, data in puts]
+        batches = [Batch.parse(data) for _, data, _ in puts]
         watch = Stopwatch()
         await self.writable()
         now = self._clock.now()
         firsts: list[int] = []
-        for (number, data), batch in zip(puts, batches, strict=True):
-            command = Put(producer, number, batch.count, retries, delay_seconds)
+        for put, batch in zip(puts, batches, strict=True):
             try:
-                first, facts = decide(self._queue, command, now)
+                firsts.append(self._put_one(producer, put, batch, now))
             except QueueFullError:
                 if firsts:
                     break
                 raise
-            for fact in facts:
-                self._enter_put(fact, first, data, batch, now)
-            firsts.append(first)
         await self._commit.durable()
         self._meter.put_seconds.observe(watch.seconds)
         return firsts
+
+    def _put_one(self, producer: bytes, put: tuple[int, bytes, PutOptions], batch: Batch, now: float) -> int:
+        number, data, options = put
+        command = Put(
+            producer, number, batch.count, *options, size_bytes=len(data), held_bytes=self.held_bytes
+        )
+        first, facts = self.ledger.decide(command)
+        for fact in facts:
+            if isinstance(fact, Enqueued):
+                (stretch,) = self._files.log.append([fact_frame(fact, data)])
+                self._book.enter(fact, stretch)
+                self._book.marks.note(first, now)
+                self._reader.remember(stretch, first, batch)
+            else:
+                self.ledger.record([fact])
+        return first
+
+    @property
+    def held_bytes(self) -> int:
+        """How many bytes the messages take that have not come to an end."""
+        return self._book.sizes.total
 
     async def lease(self, consumer: str, pool: str, request: int, want: int, max_bytes: int) -> Leased | None:
         """Hand out up to *want* messages, about *max_bytes* of them at most, but at least one.
@@ -178,23 +202,23 @@ class Engine:
         """
         await self.writable()
         command = Lease(consumer, pool, request, want, self._settings.lease_seconds)
-        grant, facts = decide(self._queue, command, self._clock.now())
+        grant, facts = self.ledger.decide(command)
         if grant is None:
-            self._record(facts)
+            self.ledger.record(facts)
             return None
         fitting = self._fitting(grant, max_bytes)
         if fitting < grant.count and facts:
             command = Lease(consumer, pool, request, fitting, self._settings.lease_seconds)
-            grant, facts = decide(self._queue, command, self._clock.now())
+            grant, facts = self.ledger.decide(command)
             if grant is None:
                 return None
-        self._record(facts)
+        self.ledger.record(facts)
         if facts:
             self._meter.leased(grant, self._book.marks, self._clock.now())
         await self._warm(grant.runs)
         slices = tuple(self._reader.slices(grant.runs))
         await self._bury_damaged(grant, slices)
-        return Leased(grant.receipt.lease, grant.receipt.epoch, slices)
+        return Leased(*grant.receipt, slices, reads.notes_on(self._queue, grant.pieces))
 
     def ack(self, receipt: Receipt, runs: Iterable[Run], blob: bytes | None) -> int:
         """Settle messages that returned; *blob* has their results in order, None to keep none.
@@ -207,15 +231,15 @@ class Engine:
         witness = b""
         now = self._clock.now()
         try:
-            settled, facts = decide(self._queue, Ack(receipt, runs), now)
+            settled, facts = self.ledger.decide(Ack(receipt, runs))
         except StaleReceiptError:
             return sum(run.count for run in runs)
         self._meter.acked(settled.counted, self._book.marks, now)
         if lease is not None and blob is not None and settled.counted:
             returned = Outcome(RETURNED, lease.pool, lease.consumer, runs, blob)
             self._keep(returned, settled.counted)
-            witness = witness_bytes(Witness(self._outcomes.log.tail, self._outcomes.log.synced))
-        self._record(facts, lambda fact: witness if isinstance(fact, Acked) else b"")
+            witness = self._outcomes.witness()
+        self.ledger.record(facts, lambda fact: witness if isinstance(fact, Acked) else b"")
         return sum(run.count for run in settled.stale)
 
     def nack(self, receipt: Receipt, runs: Iterable[Run], blob: bytes, reason: str, *, final: bool) -> int:
@@ -229,19 +253,30 @@ class Engine:
         runs = merge(runs)
         failed = Outcome(FAILED, "", "", runs, blob)
         stale = 0
-        for attempts, part in self._by_attempts(receipt, runs).items():
+        for (attempts, terms), part in self._alike(receipt, runs).items():
+            first, most = terms.backoff_seconds, terms.backoff_max_seconds
             pause = backoff(
-                attempts + 1, self._settings.backoff_seconds, self._settings.backoff_max_seconds, jitter()
+                attempts + 1,
+                self._settings.backoff_seconds if first is None else first,
+                self._settings.backoff_max_seconds if most is None else most,
+                jitter(),
             )
-            try:
-                command = Nack(receipt, part, reason, pause, final)
-                settled, facts = decide(self._queue, command, self._clock.now())
-            except StaleReceiptError:
-                stale += sum(run.count for run in part)
-                continue
-            self._record(facts, lambda fact: _failures_of(fact, failed))
-            stale += sum(run.count for run in settled.stale)
+            settled = self._settle(
+                Nack(receipt, part, reason, pause, final), lambda fact: _failures_of(fact, failed)
+            )
+            stale += sum(run.count for run in (part if settled is None else settled.stale))
         return stale
+
+    def _settle(
+        self, command: Command[Settled], attachment: Callable[[Fact], bytes] = lambda _: b""
+    ) -> Settled | None:
+        """Decide and record what a consumer says of a lease; None if nothing is known of the lease."""
+        try:
+            settled, facts = self.ledger.decide(command)
+        except StaleReceiptError:
+            return None
+        self.ledger.record(facts, attachment)
+        return settled
 
     def complete(self, pool: str, consumer: str, outcome: str, runs: Iterable[Run], blob: bytes) -> None:
         """Keep how messages ended that were acked before they ran."""
@@ -249,43 +284,73 @@ class Engine:
         self._commit.soon()
         self._on_settled()
 
-    def release(self, receipt: Receipt, runs: Iterable[Run]) -> None:
-        """Give back messages that were not started; they are ready again at once."""
-        try:
-            _, facts = decide(self._queue, Release(receipt, merge(runs)), self._clock.now())
-        except StaleReceiptError:
-            return
-        self._record(facts)
+    def release(self, receipt: Receipt, runs: Iterable[Run], delay_seconds: float = 0.0) -> None:
+        """Give back messages: unstarted and ready again at once, or to be run after a while."""
+        self._settle(Release(receipt, merge(runs), delay_seconds))
         self._on_ready()
+
+    def crash(self, receipt: Receipt, runs: Iterable[Run]) -> None:
+        """Note that messages have killed the process that ran them."""
+        self._settle(Crash(receipt, merge(runs)))
+        self._on_ready()
+
+    def stop(self, receipt: Receipt, runs: Iterable[Run]) -> None:
+        """Note that messages ended because they were asked to; they are cancelled."""
+        self._settle(Stop(receipt, merge(runs)))
+
+    def progress(self, receipt: Receipt, sequence: int, note: bytes) -> bool:
+        """Keep how far a leased message is, and prolong its lease; return whether the lease lives."""
+        held, facts = self.ledger.decide(Note(receipt, sequence, note, self._settings.lease_seconds))
+        self.ledger.record(facts)
+        return held
 
     def extend(self, consumer: str, leases: Collection[int]) -> tuple[int, ...]:
         """Prolong leases; return the numbers of those that the consumer still holds."""
-        command = Extend(consumer, self._settings.lease_seconds, leases)
-        held, facts = decide(self._queue, command, self._clock.now())
-        self._record(facts)
+        held, facts = self.ledger.decide(Extend(consumer, self._settings.lease_seconds, leases))
+        self.ledger.record(facts)
         return held
 
     async def expire(self) -> None:
         """Take back what leases past their deadline hold, and wake whoever waits for delayed messages."""
-        await self.writable()
-        _, facts = decide(self._queue, Expire(), self._clock.now())
-        self._record(facts)
-        self._on_ready()
+        await self._ready_again(Expire())
 
     async def lose(self, consumers: Collection[str]) -> None:
         """Take back what consumers hold that are known to be gone."""
+        await self._ready_again(Lose(consumers))
+
+    async def _ready_again(self, command: Expire | Lose) -> None:
         await self.writable()
-        _, facts = decide(self._queue, Lose(consumers), self._clock.now())
-        self._record(facts)
+        _, facts = self.ledger.decide(command)
+        self.ledger.record(facts)
         self._on_ready()
 
     async def cancel(self, runs: Iterable[Run]) -> tuple[Run, ...]:
-        """Drop messages that wait; return those that were dropped, once that is durable."""
+        """Drop messages that wait; return those that were dropped, once that is durable.
+
+        Those that are leased are noted: they never run again, see :meth:`asked`.
+        """
         return await self._drop(Cancel(merge(runs)))
 
     async def purge(self) -> tuple[Run, ...]:
         """Drop all messages that wait; return them, once that is durable."""
         return await self._drop(Purge())
+
+    async def _drop(self, command: Cancel | Purge) -> tuple[Run, ...]:
+        await self.writable()
+        runs, facts = self.ledger.decide(command)
+        self.ledger.record(facts)
+        await self._commit.durable()
+        # The turn in a group may have passed to a message that can run.
+        self._on_ready()
+        return runs
+
+    async def pause(self, paused: bool) -> None:
+        """Hand out nothing more, or go on; returns once that is durable."""
+        await self.writable()
+        _, facts = self.ledger.decide(Pause(paused))
+        self.ledger.record(facts)
+        await self._commit.durable()
+        self._on_ready()
 
     # Reads
 
@@ -338,6 +403,14 @@ class Engine:
         """Return what state the messages of *run* are in."""
         return reads.state_of(self._queue, run)
 
+    def asked(self, consumer: str) -> tuple[Run, ...]:
+        """Return what a consumer holds whose cancel was asked for."""
+        return reads.asked_of(self._queue, consumer)
+
+    def notes(self, run: Run) -> list[tuple[int, bytes]]:
+        """Return how far the messages of *run* said they are: sequence and note."""
+        return sorted((s, note) for s, note in self._queue.notes.items() if run.first <= s < run.last)
+
     async def outcomes(self, run: Run) -> list[Outcome]:
         """Return how the messages of *run* ended, those of them that did and are still kept."""
         await self._scan_outcomes()
@@ -347,6 +420,10 @@ class Engine:
             for part in self._files.read_failures(entry)
         ]
         return [part for outcome in self._outcomes.find(run) for part in self._of_settled(outcome)] + failures
+
+    def missing(self) -> Missing:
+        """Return what is to be said of settled messages that :meth:`outcomes` knows nothing of."""
+        return self._outcomes.missing()
 
     async def page(self, pool: str, after: tuple[int, int] | None, max_bytes: int) -> Page:
         """Return a part of what the tasks of a consumer pool returned; see ``OutcomeStore.page``."""
@@ -377,29 +454,6 @@ class Engine:
 
     # Inside
 
-    def _record(self, facts: Sequence[Fact], attachment: Callable[[Fact], bytes] = _nothing) -> None:
-        durable = [fact for fact in facts if not fact.volatile]
-        frames = [fact_frame(fact, attachment(fact)) for fact in durable]
-        stretches = iter(self._files.log.append(frames) if frames else ())
-        for fact in facts:
-            if fact.volatile:
-                apply(self._queue, fact)
-            else:
-                self._book.enter(fact, next(stretches))
-        if durable:
-            self._commit.soon()
-        if any(isinstance(fact, _ENDINGS) for fact in facts):
-            self._on_settled()
-
-    def _enter_put(self, fact: Fact, first: int, data: bytes, batch: Batch, now: float) -> None:
-        if fact.volatile:
-            apply(self._queue, fact)
-            return
-        (stretch,) = self._files.log.append([fact_frame(fact, data)])
-        self._book.enter(fact, stretch)
-        self._book.marks.note(first, now)
-        self._reader.remember(stretch, first, batch)
-
     def _committed(self, sequence: int) -> None:
         fresh = sequence - self._queue.committed
         if fresh > 0:
@@ -408,15 +462,6 @@ class Engine:
         self._on_ready()
         self._upkeep.start_if_due()
 
-    async def _drop(self, command: Cancel | Purge) -> tuple[Run, ...]:
-        await self.writable()
-        runs, facts = decide(self._queue, command, self._clock.now())
-        if runs:
-            self._outcomes.append(Outcome(CANCELLED, "", "", runs, b""))
-        self._record(facts)
-        await self._commit.durable()
-        return runs
-
     def _keep(self, outcome: Outcome, counted: tuple[Run, ...]) -> None:
         if counted == outcome.runs:
             self._outcomes.append(outcome)
@@ -424,12 +469,15 @@ class Engine:
             for part in cut(outcome, counted):
                 self._outcomes.append(part)
 
-    def _by_attempts(self, receipt: Receipt, runs: tuple[Run, ...]) -> dict[int, tuple[Run, ...]]:
-        groups: dict[int, list[Run]] = {}
+    def _alike(self, receipt: Receipt, runs: tuple[Run, ...]) -> dict[tuple[int, Terms], tuple[Run, ...]]:
+        """Return the runs by what their next pause depends on: attempts and terms."""
+        groups: dict[tuple[int, Terms], list[Run]] = {}
         for first, last, tally in reads.pieces_of(self._queue, receipt):
-            groups.setdefault(tally.attempts, []).extend(intersect((Run(first, last),), runs))
-        known = {attempts: tuple(group) for attempts, group in groups.items() if group}
-        return known or {0: runs}
+            for since, until, terms in with_terms(self._queue, first, last):
+                part = intersect((Run(since, until),), runs)
+                if part:
+                    groups.setdefault((tally.attempts, terms), []).extend(part)
+        return {alike: tuple(group) for alike, group in groups.items()} or {(0, PLAIN): runs}
 
     def _fitting(self, grant: Grant, max_bytes: int) -> int:
         each = self._reader.bytes_per_message(grant.runs[0])
@@ -450,10 +498,8 @@ class Engine:
             await self.writable()
             lost = subtract(grant.runs, whole)
             self._meter.damaged += sum(run.count for run in lost)
-            _, facts = decide(
-                self._queue, Nack(grant.receipt, lost, "damaged", final=True), self._clock.now()
-            )
-            self._record(facts)
+            _, facts = self.ledger.decide(Nack(grant.receipt, lost, "damaged", final=True))
+            self.ledger.record(facts)
 
     def _of_settled(self, outcome: Outcome) -> Iterator[Outcome]:
         """Yield what an outcome says of settled messages; a crash may have come between result and ack."""

@@ -11,7 +11,7 @@ from daskqueue.core.commands import Restart
 from daskqueue.core.decide import decide
 from daskqueue.core.facts import Died, Moved
 from daskqueue.core.snapshot import carry
-from daskqueue.engine.outcomes import OutcomeStore, cut
+from daskqueue.engine.outcomes import OutcomeStore, Retired, cut
 from daskqueue.engine.records import FAILED, Outcome, fact_frame, position_bytes, read_fact, read_moved
 from daskqueue.engine.recovery import Book, Recovered, recover
 from daskqueue.engine.settings import QueueSettings
@@ -114,8 +114,8 @@ class Files:
         for fact, stretch in zip(facts, log.append([fact_frame(fact) for fact in facts]), strict=True):
             book.enter(fact, stretch)
         lock.record(epoch=log.epoch)
-        outcomes = OutcomeStore(results, settings.result_bytes, settings.result_ttl_seconds)
-        outcomes.start(clock.now())
+        outcomes = OutcomeStore(results, settings, clock, book.sealed)
+        outcomes.start()
         files = cls(fs, folder, lock, log, outcomes, book, recovered, settings)
         files.write_checkpoint(files.take_checkpoint(clock.now()))
         return files
@@ -129,7 +129,7 @@ class Files:
         """Return whether a segment is full or much was written since the last checkpoint."""
         return (
             self.log.tail.offset > self._settings.segment_bytes
-            or self.outcomes.full
+            or self.outcomes.is_due()
             or self.log.size_bytes - self._checkpointed > CHECKPOINT_BYTES
         )
 
@@ -142,6 +142,7 @@ class Files:
 
     def take_checkpoint(self, now: float) -> tuple[Position, bytes]:
         """Return the state and the position of the log it belongs to."""
+        self.book.sealed = self.outcomes.sealed
         return self.log.tail, self.book.dump(self.outcomes.log.tail, now)
 
     def write_checkpoint(self, taken: tuple[Position, bytes]) -> None:
@@ -157,12 +158,11 @@ class Files:
         oldest = min(number for number in lives if number is not None)
         return [segment.number for segment in self.log.segments if segment.number < oldest]
 
-    def drop(self, settled: Collection[int], retired: Collection[int]) -> None:
+    def drop(self, settled: Collection[int], retired: Retired) -> None:
         """Delete segments of the log and of the results; blocking."""
         for number in settled:
             self.log.drop(number)
-        for number in retired:
-            self.outcomes.log.drop(number)
+        self.outcomes.drop(retired)
         self._checkpointed = min(self._checkpointed, self.log.size_bytes)
 
     def read_failures(self, entry: Entry) -> list[Outcome]:
@@ -185,7 +185,7 @@ class Files:
     def close(self) -> None:
         """Close the files and give up the lock, without a sync."""
         self.log.close()
-        self.outcomes.log.close()
+        self.outcomes.close()
         self._lock.release()
 
 

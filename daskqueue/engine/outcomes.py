@@ -1,211 +1,158 @@
-"""How messages ended, with what they returned: segments of their own, bounded by bytes and age."""
+"""How messages ended, and what they returned: where it is kept, for how long, and why it is not."""
 
 from __future__ import annotations
 
-import contextlib
-from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
+from pathlib import Path
 from typing import NamedTuple
 
-from daskqueue.batch import Batch
-from daskqueue.core.runs import intersect
-from daskqueue.engine.records import OUTCOME, RETURNED, Outcome, outcome_frame, read_outcome
-from daskqueue.errors import StorageError
+from daskqueue.clock import Clock
+from daskqueue.engine.outcome_log import Bounds, Old, OutcomeLog, Page, RawPage, Sealed, cut
+from daskqueue.engine.records import LOST, RETURNED, UNKEPT, Outcome, Witness, witness_bytes
+from daskqueue.engine.settings import QueueSettings
 from daskqueue.message import Run
-from daskqueue.storage.frame import Frame
-from daskqueue.storage.log import Log, Position, Stretch
-from daskqueue.storage.positions import Positions
+from daskqueue.storage.log import Log
+from daskqueue.storage.memory import MemoryFileSystem
 
-SEGMENT_BYTES = 16 << 20
-# A single result is looked for in at most so many bytes of others.
-JOINED_BYTES = 4 << 10
+__all__ = ["Missing", "Old", "OutcomeStore", "Page", "RawPage", "Retired", "cut"]
 
-
-class RawPage(NamedTuple):
-    """What was read for a page: outcomes, where each lies, and where the next page begins."""
-
-    found: list[tuple[Outcome, Stretch]]
-    after: tuple[int, int] | None
+_FOLDER = Path("/results")
 
 
-class Page(NamedTuple):
-    """A part of the outcomes in the order they were written; ``after`` is where the next part begins."""
+class Missing(NamedTuple):
+    """What is said of messages that are settled and of which nothing is kept: a state, and why, in words."""
 
-    outcomes: list[Outcome]
-    after: tuple[int, int] | None
+    state: str
+    reason: str
 
 
-Old = tuple[Outcome, Stretch]
+class Retired(NamedTuple):
+    """Segments that may be dropped: on the disk, and in memory."""
+
+    written: list[int]
+    remembered: list[int]
 
 
 class OutcomeStore:
-    """Appends outcomes and finds them again by sequence.
+    """The outcomes of one queue.
 
-    Nothing is read when a queue opens: what earlier openings wrote is scanned when somebody first asks.
-    The newest outcome of a message counts.
+    All but results are written to the disk. Results go there too, or into memory, or nowhere, as the queue's
+    settings say; what earlier openings wrote to the disk is found all the same.
+
+    Args:
+        log: the results' log in the queue's folder.
+        settings: what is kept, and how much.
+        clock: reads the time.
+        sealed: which segments of the log were sealed when.
+
+    Attributes:
+        log: as given.
     """
 
-    def __init__(self, log: Log, max_bytes: int, ttl_seconds: float) -> None:
+    def __init__(self, log: Log, settings: QueueSettings, clock: Clock, sealed: Sealed = ()) -> None:
         self.log = log
-        self._max_bytes = max_bytes
-        self._ttl_seconds = ttl_seconds
-        self._index = Positions(JOINED_BYTES)
-        self._unscanned = [segment.number for segment in log.segments]
-        self._sealed_at: deque[tuple[int, float]] = deque()
-        self._oldest = 0
-        # Where the first outcome of a consumer pool lies: what is before it need not be read for its results.
-        self._began: dict[str, Position] = {}
+        self._settings = settings
+        self._clock = clock
+        bounds = Bounds(settings.result_bytes, settings.result_count, settings.result_ttl_seconds)
+        self._written = OutcomeLog(log, bounds, sealed)
+        self._remembered = OutcomeLog(_memory_log(), bounds) if settings.results == "memory" else None
+        self._logs = [self._written, self._remembered] if self._remembered else [self._written]
 
-    def start(self, now: float) -> None:
-        """Begin this opening's segment."""
-        self._sealed_at.extend((number, now) for number in self._unscanned)
-        self.log.start(0)
+    def start(self) -> None:
+        """Begin this opening's segments."""
+        for log in self._logs:
+            log.start(self._clock.now())
 
     def append(self, outcome: Outcome) -> None:
-        """Write an outcome to the page cache; the next sync of the queue covers it."""
-        (stretch,) = self.log.append([outcome_frame(outcome)])
-        self._enter(outcome, stretch)
+        """Keep an outcome, as far as its kind is kept; the next sync of the queue covers it."""
+        if outcome.state != RETURNED:
+            self._written.append(outcome, self._clock.now())
+        elif self._settings.results != "none":
+            (self._remembered or self._written).append(outcome, self._clock.now())
+
+    def witness(self) -> bytes:
+        """Return what an ack must say of the results that were appended for it; nothing unless they are durable."""
+        if self._settings.results != "durable":
+            return b""
+        return witness_bytes(Witness(self.log.tail, self.log.synced))
 
     @property
     def scanned(self) -> bool:
         """Whether :meth:`find` knows what earlier openings left."""
-        return not self._unscanned
+        return self._written.scanned
+
+    @property
+    def sealed(self) -> list[tuple[int, float]]:
+        """Which segments on the disk were sealed when, for the next opening."""
+        return self._written.sealed
+
+    @property
+    def size_bytes(self) -> int:
+        """What the outcomes take, in memory and on the disk."""
+        return sum(log.log.size_bytes for log in self._logs)
+
+    @property
+    def segments(self) -> int:
+        """How many files they are in, those in memory included."""
+        return sum(len(log.log.segments) for log in self._logs)
 
     def read_old(self) -> list[Old]:
         """Return what earlier openings left, for :meth:`admit_old`; blocking, safe in any thread."""
-        found: list[Old] = []
-        for number in list(self._unscanned):
-            # A segment may be retired meanwhile: what was in it is then no longer kept.
-            with contextlib.suppress(StorageError):
-                frames = (
-                    (frame, stretch) for frame, stretch in self.log.scan(number) if frame.kind == OUTCOME
-                )
-                found.extend((read_outcome(frame)._replace(blob=b""), stretch) for frame, stretch in frames)
-        return found
+        return self._written.read_old()
 
     def admit_old(self, old: list[Old]) -> None:
         """Enter what :meth:`read_old` returned, under what was written since."""
-        if self.scanned:
-            return
-        newer = self._index.dump()
-        began = self._began
-        self._began = {}
-        for outcome, stretch in old:
-            if stretch.segment >= self._oldest:
-                self._enter(outcome, stretch)
-        self._began = began | self._began
-        for first, last, *stretch_fields in newer:
-            self._index.add(first, last, Stretch(*stretch_fields))
-        self._unscanned.clear()
+        self._written.admit_old(old)
 
     def find(self, run: Run) -> Iterator[Outcome]:
         """Yield the outcomes of the messages of *run* that have one, cut to them."""
-        for entry in self._index.overlapping(run.first, run.last):
-            if entry.stretch.segment >= self._oldest:
-                yield from self._cut(self.log.read(entry.stretch), Run(entry.first, entry.last))
+        for log in self._logs:
+            yield from log.find(run, self._clock.now())
 
-    def covered(self, run: Run) -> list[Run]:
-        """Return the parts of *run* whose messages have an outcome that is still kept."""
-        return [
-            Run(entry.first, entry.last)
-            for entry in self._index.overlapping(run.first, run.last)
-            if entry.stretch.segment >= self._oldest
-        ]
+    def missing(self) -> Missing:
+        """Return what is to be said of settled messages that :meth:`find` knows nothing of."""
+        if self._settings.results == "none":
+            return Missing(UNKEPT, 'its result was not kept, because the pool has results="none"')
+        reached = sorted(set[str]().union(*(log.dropped_by for log in self._logs)))
+        causes = [f"{' and '.join(reached)} say how many are kept, and for how long"] if reached else []
+        if self._settings.results == "memory":
+            causes.append('the pool has results="memory", which ends when its queue is opened again')
+        return Missing(LOST, "its result is no longer kept" + (f": {', or '.join(causes)}" if causes else ""))
 
     def read_page(self, pool: str, after: tuple[int, int] | None, max_bytes: int) -> RawPage:
-        """Return outcomes of one consumer pool's tasks that returned, oldest first; safe in any thread.
-
-        Args:
-            pool: the id of the consumer pool.
-            after: where the last page ended, None for the first.
-            max_bytes: about how large a page may be.
-        """
-        found: list[tuple[Outcome, Stretch]] = []
-        size = 0
-        for frame, stretch in self.log.replay(Position(*after) if after else self._began.get(pool)):
-            if frame.kind == OUTCOME:
-                outcome = read_outcome(frame)
-                if outcome.pool == pool and outcome.state == RETURNED:
-                    found.append((outcome._replace(blob=bytes(outcome.blob)), stretch))
-                    size += len(outcome.blob)
-            if size >= max_bytes:
-                return RawPage(found, (stretch.segment, stretch.offset + stretch.length))
-        return RawPage(found, None)
+        """Return a part of what the tasks of a consumer pool returned; see ``OutcomeLog.read_page``."""
+        return (self._remembered or self._written).read_page(pool, after, max_bytes, self._clock.now())
 
     def current(self, raw: RawPage) -> Page:
         """Return the page without what later outcomes of the same messages have replaced."""
-        kept = [part for outcome, stretch in raw.found for part in self._current(outcome, stretch)]
-        return Page(kept, raw.after)
+        return (self._remembered or self._written).current(raw)
 
-    @property
-    def full(self) -> bool:
-        """Whether the current segment should be sealed, or old ones dropped."""
-        return self.log.segments[-1].length > SEGMENT_BYTES
+    def is_due(self) -> bool:
+        """Return whether a segment should be sealed, or old ones dropped."""
+        return any(log.is_due(self._clock.now()) for log in self._logs)
 
     def roll(self, now: float) -> None:
-        """Seal a full segment; blocking, for the engine's thread."""
-        if self.full:
-            self._sealed_at.append((self.log.segments[-1].number, now))
-            self.log.roll(0)
+        """Seal full segments; blocking, for the engine's thread."""
+        for log in self._logs:
+            log.roll(now)
 
-    def retire(self, now: float) -> list[int]:
-        """Forget what is too old or too much; return the numbers of the segments that may be dropped."""
-        numbers: list[int] = []
-        size = self.log.size_bytes
-        lengths = {segment.number: segment.length for segment in self.log.segments}
-        while self._sealed_at and (size > self._max_bytes or self._sealed_at[0][1] < now - self._ttl_seconds):
-            number, _ = self._sealed_at.popleft()
-            size -= lengths[number]
-            numbers.append(number)
-        if numbers:
-            self._oldest = numbers[-1] + 1
-            oldest = Position(self._oldest, 0)
-            self._began = {pool: max(at, oldest) for pool, at in self._began.items()}
-            self._unscanned = [number for number in self._unscanned if number not in numbers]
-            self._index = Positions.load(
-                [row for row in self._index.dump() if row[2] >= self._oldest], JOINED_BYTES
-            )
-        return numbers
+    def retire(self, now: float) -> Retired:
+        """Forget what is too old or too much; return what may be dropped."""
+        return Retired(self._written.retire(now), self._remembered.retire(now) if self._remembered else [])
 
-    def _enter(self, outcome: Outcome, stretch: Stretch) -> None:
-        self._began.setdefault(outcome.pool, Position(stretch.segment, stretch.offset))
-        for run in outcome.runs:
-            self._index.add(run.first, run.last, stretch)
+    def drop(self, retired: Retired) -> None:
+        """Delete what was retired; blocking."""
+        self._written.drop(retired.written)
+        if self._remembered is not None:
+            self._remembered.drop(retired.remembered)
 
-    def _current(self, outcome: Outcome, stretch: Stretch) -> Iterator[Outcome]:
-        """Yield the parts of an outcome that no later one has replaced."""
-        holds = [
-            Run(entry.first, entry.last)
-            for run in outcome.runs
-            for entry in self._index.overlapping(run.first, run.last)
-            if _within(stretch, entry.stretch)
-        ]
-        if intersect(outcome.runs, holds) == outcome.runs:
-            yield outcome
-        else:
-            yield from cut(outcome, holds)
-
-    def _cut(self, frames: Iterable[Frame], wanted: Run) -> Iterator[Outcome]:
-        for frame in frames:
-            if frame.kind == OUTCOME:
-                yield from cut(read_outcome(frame), [wanted])
+    def close(self) -> None:
+        """Close the files."""
+        for log in self._logs:
+            log.log.close()
 
 
-def cut(outcome: Outcome, wanted: Iterable[Run]) -> Iterator[Outcome]:
-    """Yield an outcome for each stretch of its messages that is also in *wanted*."""
-    wanted = tuple(wanted)
-    batch: Batch | None = None
-    index = 0
-    for run in outcome.runs:
-        for part in intersect((run,), wanted):
-            if batch is None and len(outcome.blob):
-                batch = Batch.parse(outcome.blob, verify=False)
-            start = index + part.first - run.first
-            blob = batch.slice(start, start + part.count) if batch else b""
-            yield outcome._replace(runs=(part,), blob=blob)
-        index += run.count
-
-
-def _within(inner: Stretch, outer: Stretch) -> bool:
-    same_segment = inner.segment == outer.segment
-    return same_segment and outer.offset <= inner.offset < outer.offset + outer.length
+def _memory_log() -> Log:
+    fs = MemoryFileSystem()
+    fs.make_folder(_FOLDER)
+    return Log.open(fs, _FOLDER, ".results", queue_id=bytes(16))

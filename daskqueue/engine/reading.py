@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from daskqueue.core.apply import count_pieces
 from daskqueue.core.queue import Counters, Queue
-from daskqueue.core.runs import RunMap
 from daskqueue.core.tally import Piece, State
 from daskqueue.engine.files import Files
 from daskqueue.engine.meter import Meter
@@ -22,7 +22,10 @@ class QueueReading:
     """One look at a queue.
 
     Attributes:
-        messages: how many are in each state; delayed ones that are due count as ready.
+        messages: how many are in each state; delayed ones that are due count as ready, and those that wait for
+            their turn in a group as delayed.
+        message_bytes: what the messages take that wait or run.
+        paused: whether leasing has been stopped.
         oldest_seconds: the time since the put of the oldest message of each state that has any.
         counters: what has happened in the life of the queue, earlier openings included.
         log_bytes: of the segments with messages and facts.
@@ -36,6 +39,8 @@ class QueueReading:
     """
 
     messages: dict[State, int]
+    message_bytes: int
+    paused: bool
     oldest_seconds: dict[State, float]
     counters: Counters
     log_bytes: int
@@ -68,19 +73,21 @@ def read(files: Files, meter: Meter, now: float) -> QueueReading:
     queue = files.book.queue
     due = queue.delayed.due(now)
     due_count = count_pieces(due)
-    log, results = files.log.segments, files.outcomes.log.segments
+    log = files.log.segments
     return QueueReading(
         messages={
             State.READY: queue.ready.count + due_count,
             State.LEASED: queue.in_flight,
-            State.DELAYED: queue.delayed.count - due_count,
+            State.DELAYED: queue.delayed.count - due_count + queue.blocked.count,
             State.DEAD: queue.dead.count,
         },
+        message_bytes=files.book.sizes.total,
+        paused=queue.paused,
         oldest_seconds=_ages(_oldest(queue, due, now), files.book.marks, now),
         counters=queue.counters,
         log_bytes=sum(segment.length for segment in log),
-        results_bytes=sum(segment.length for segment in results),
-        segments=len(log) + len(results),
+        results_bytes=files.outcomes.size_bytes,
+        segments=len(log) + files.outcomes.segments,
         volume=files.volume(),
         corrupt_records=files.recovered.damaged_frames + meter.damaged,
         recovery_seconds=files.recovered.seconds,
@@ -96,16 +103,17 @@ def _ages(sequences: dict[State, int | None], marks: TimeMarks, now: float) -> d
 
 def _oldest(queue: Queue, due: list[Piece], now: float) -> dict[State, int | None]:
     """Return the lowest sequence in each state."""
-    delayed = (first for first, _, delay in queue.delayed.runs if delay.due_at > now)
+    delayed = next((first for first, _, delay in queue.delayed.runs if delay.due_at > now), None)
+    blocked = next((first for first, _, _ in queue.blocked), None)
     leased = [next(iter(lease.runs), None) for lease in list(queue.leases.values())]
     return {
         State.READY: min((piece[0] for piece in (*_front(queue.ready), *due[:1])), default=None),
         State.LEASED: min((piece[0] for piece in leased if piece is not None), default=None),
-        State.DELAYED: next(delayed, None),
+        State.DELAYED: min((first for first in (delayed, blocked) if first is not None), default=None),
         State.DEAD: min((piece[0] for piece in _front(queue.dead)), default=None),
     }
 
 
-def _front(runs: RunMap[V]) -> tuple[tuple[int, int, V], ...]:
+def _front(runs: Iterable[tuple[int, int, V]]) -> tuple[tuple[int, int, V], ...]:
     piece = next(iter(runs), None)
     return () if piece is None else (piece,)

@@ -24,6 +24,10 @@ OUTCOME = 200
 RETURNED = "returned"
 FAILED = "failed"
 CANCELLED = "cancelled"
+# What is said of a message that is done, and of which nothing is kept ...
+LOST = "lost"
+# ... any more, or never was.
+UNKEPT = "unkept"
 
 
 class Witness(NamedTuple):
@@ -40,6 +44,7 @@ class Outcome(NamedTuple):
     """How some messages ended: ``blob`` holds a value or failure for each sequence of ``runs``, in order.
 
     It is empty when nothing was kept: cancelled messages, and those whose process died (see ``reason``).
+    ``at`` is when it was written, 0 where that is not known.
     """
 
     state: str
@@ -48,6 +53,7 @@ class Outcome(NamedTuple):
     runs: tuple[Run, ...]
     blob: Buffer
     reason: str = ""
+    at: float = 0.0
 
 
 def fact_frame(fact: Fact, *attachment: Buffer) -> tuple[int, list[Buffer]]:
@@ -88,7 +94,7 @@ def read_witness(attachment: memoryview) -> Witness | None:
 
 def outcome_frame(outcome: Outcome) -> tuple[int, list[Buffer]]:
     """Return the frame of an outcome for the results' log."""
-    head = _pack([outcome.state, outcome.pool, outcome.consumer, outcome.runs, outcome.reason])
+    head = _pack([outcome.state, outcome.pool, outcome.consumer, outcome.runs, outcome.reason, outcome.at])
     return OUTCOME, [_LENGTH.pack(len(head)), head, outcome.blob]
 
 
@@ -96,8 +102,9 @@ def read_outcome(frame: Frame) -> Outcome:
     """Return what :func:`outcome_frame` wrote."""
     (length,) = _LENGTH.unpack_from(frame.payload)
     end = _LENGTH.size + length
-    state, pool, consumer, runs, reason = msgpack.unpackb(frame.payload[_LENGTH.size : end])
-    return Outcome(state, pool, consumer, tuple(Run(*run) for run in runs), frame.payload[end:], reason)
+    state, pool, consumer, runs, reason, *later = msgpack.unpackb(frame.payload[_LENGTH.size : end])
+    kept = tuple(Run(*run) for run in runs)
+    return Outcome(state, pool, consumer, kept, frame.payload[end:], reason, later[0] if later else 0.0)
 
 
 def moved_attachment(batches: bytes, failures: bytes) -> list[Buffer]:

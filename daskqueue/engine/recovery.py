@@ -16,6 +16,7 @@ from daskqueue.core.facts import (
     Carried,
     Died,
     Discarded,
+    Dropped,
     Enqueued,
     Fact,
     Moved,
@@ -23,10 +24,12 @@ from daskqueue.core.facts import (
     Redriven,
 )
 from daskqueue.core.queue import Queue
+from daskqueue.core.runs import merge
 from daskqueue.core.snapshot import restore, snapshot
 from daskqueue.engine.batches import moved_run
 from daskqueue.engine.records import read_fact, read_position, read_witness
 from daskqueue.engine.settings import QueueSettings
+from daskqueue.engine.sizes import Sizes
 from daskqueue.engine.time_marks import TimeMarks
 from daskqueue.storage import checkpoint
 from daskqueue.storage.fs import FileSystem
@@ -39,36 +42,62 @@ _MAX_POOLS = 64
 
 @dataclass(slots=True)
 class Book:
-    """What is known of a queue: its state, where its bytes are, since when, and what consumer pools have finished."""
+    """What is known of a queue beside its state.
+
+    Attributes:
+        queue: its state.
+        positions: where the bytes of its messages are.
+        failures: where it stands why its dead letters died.
+        finished: how many messages each consumer pool has settled.
+        marks: when messages were put.
+        sizes: how many bytes its unsettled messages have.
+        sealed: which segments of the results were sealed when, as the last checkpoint knows it.
+    """
 
     queue: Queue
     positions: Positions = field(default_factory=Positions)
     failures: Positions = field(default_factory=Positions)
     finished: dict[str, int] = field(default_factory=dict)
     marks: TimeMarks = field(default_factory=TimeMarks)
+    sizes: Sizes = field(default_factory=Sizes)
+    sealed: list[tuple[int, float]] = field(default_factory=list)
 
     def enter(self, fact: Fact, stretch: Stretch) -> None:
         """Bring everything up to date with a fact that lies at *stretch* of the log."""
         self._count(fact)
+        put_before = self.queue.next_sequence
         apply(self.queue, fact)
         match fact:
             case Enqueued():
-                self.positions.add(fact.first, fact.first + fact.count, stretch)
+                last = fact.first + fact.count
+                self.positions.add(fact.first, last, stretch)
+                if fact.first >= put_before:
+                    self.sizes.add(fact.first, last, stretch.length)
             case Moved():
-                run = moved_run(fact)
-                self.positions.add(run.first, run.last, stretch)
-                for piece in fact.dead:
-                    self.failures.add(piece[0], piece[1], stretch)
+                self._enter_moved(fact, stretch)
             case Died():
                 for run in fact.runs:
                     self.failures.add(run.first, run.last, stretch)
-            case Acked() | Cancelled() | Purged() | Discarded():
+                    self.sizes.bury(run.first, run.last)
+            case Acked() | Cancelled() | Dropped() | Purged() | Discarded():
                 for run in fact.runs:
                     self.positions.remove(run.first, run.last)
                     self.failures.remove(run.first, run.last)
+                    self.sizes.remove(run.first, run.last)
             case Redriven():
                 for run in fact.runs:
                     self.failures.remove(run.first, run.last)
+                    self.sizes.revive(run.first, run.last)
+
+    def _enter_moved(self, fact: Moved, stretch: Stretch) -> None:
+        run = moved_run(fact)
+        self.positions.add(run.first, run.last, stretch)
+        each = stretch.length / run.count
+        for part in merge([(row[0], row[1]) for rows in (fact.ready, fact.delayed) for row in rows]):
+            self.sizes.learn(part.first, part.last, each)
+        for first, last, *_ in fact.dead:
+            self.failures.add(first, last, stretch)
+            self.sizes.learn(first, last, each, dead=True)
 
     def _count(self, fact: Fact) -> None:
         if not isinstance(fact, (Acked, Died)):
@@ -81,6 +110,13 @@ class Book:
         if len(self.finished) > _MAX_POOLS:
             del self.finished[next(iter(self.finished))]
 
+    def guess_sizes(self) -> None:
+        """Learn from the positions what messages take; a checkpoint of version 1 does not say it."""
+        for first, last, _, _, length in self.positions.dump():
+            for since, until, _ in self.queue.dead.pieces(first, last):
+                self.sizes.learn(since, until, length / (last - first), dead=True)
+            self.sizes.learn(first, last, length / (last - first))
+
     def dump(self, results: Position, now: float) -> bytes:
         """Return the payload of a checkpoint: *results* is where the results' log ends, *now* the time."""
         rows = [
@@ -91,6 +127,8 @@ class Book:
             results,
             now,
             self.marks.dump(now),
+            self.sizes.dump(),
+            self.sealed,
         ]
         data: bytes = msgpack.packb(rows)
         return data
@@ -213,4 +251,9 @@ def _load(payload: bytes, settings: QueueSettings) -> tuple[Book, Position, floa
     queue = restore(state, settings.of_core())
     marks = TimeMarks.load(later[0]) if later else TimeMarks()
     book = Book(queue, Positions.load(positions), Positions.load(failures), finished, marks)
+    if len(later) > 1:
+        book.sizes = Sizes.load(later[1])
+        book.sealed = [(number, at) for number, at in later[2]]
+    else:
+        book.guess_sizes()
     return book, Position(*results), saved_at

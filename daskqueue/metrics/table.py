@@ -48,10 +48,12 @@ METRICS = (
     _queue(
         "messages",
         "gauge",
-        "Messages in the state: ready (delayed ones that are due, too), leased, delayed, dead.",
+        "Messages in the state: ready (also delayed ones that are due), leased, delayed (also those whose group is "
+        "busy), dead.",
         "state",
         dashboard=True,
     ),
+    _queue("bytes", "gauge", "What the messages take that wait or run.", dashboard=True),
     _queue(
         "oldest_message_age_seconds",
         "gauge",
@@ -61,10 +63,18 @@ METRICS = (
     ),
     _queue("enqueued_total", "counter", "Messages that were put.", dashboard=True),
     _queue(
-        "rejected_total", "counter", "Puts that were refused; full: the queue had no room in time.", "reason"
+        "rejected_total",
+        "counter",
+        "Puts that were refused; full: the queue had no room in time.",
+        "reason",
+        dashboard=True,
     ),
     _queue(
-        "deduplicated_total", "counter", "Messages that came a second time with the same put, and count once."
+        "deduplicated_total",
+        "counter",
+        "Puts that changed nothing; resent: it was there already, key: its key was taken by another message.",
+        "reason",
+        dashboard=True,
     ),
     _queue(
         "delivered_total",
@@ -73,7 +83,14 @@ METRICS = (
         "redelivered",
     ),
     _queue("acked_total", "counter", "Messages that are done.", dashboard=True),
-    _queue("retried_total", "counter", "Messages that raised, and will run again."),
+    _queue(
+        "nacked_total",
+        "counter",
+        "Attempts that failed; raised: retried or not, the other reasons are those of dead letters.",
+        "reason",
+    ),
+    _queue("retried_total", "counter", "Messages that raised, and will run again.", dashboard=True),
+    _queue("snoozed_total", "counter", "Messages whose task asked to be run again later."),
     _queue("released_total", "counter", "Messages that consumers gave back unstarted."),
     _queue(
         "dead_lettered_total",
@@ -82,8 +99,18 @@ METRICS = (
         "reason",
         dashboard=True,
     ),
-    _queue("cancelled_total", "counter", "Messages that were cancelled before they ran."),
-    _queue("purged_total", "counter", "Messages that were purged before they ran."),
+    _queue("redriven_total", "counter", "Dead letters that were let run again.", dashboard=True),
+    _queue("cancelled_total", "counter", "Messages that were cancelled, before they ran or in the middle."),
+    _queue(
+        "expired_total", "counter", "Messages that had not begun when their time was over.", dashboard=True
+    ),
+    _queue(
+        "displaced_total",
+        "counter",
+        "Messages that were dropped to make room in a full queue.",
+        dashboard=True,
+    ),
+    _queue("purged_total", "counter", "Messages and dead letters that were purged."),
     _queue("lease_expired_total", "counter", "Leases that ended in time, because their consumer was silent."),
     _queue("lease_lost_total", "counter", "Leases that were taken back from a consumer that was gone."),
     _queue("consumers", "gauge", "Consumers that wait here for work or hold some."),
@@ -108,6 +135,7 @@ METRICS = (
     ),
     _queue("recovery_seconds", "gauge", "How long the last opening of the queue took."),
     _queue("writable", "gauge", "1 while the queue takes messages, 0 when it failed or is not open."),
+    _queue("paused", "gauge", "1 while the queue hands out nothing because somebody paused it."),
     _queue("epoch", "gauge", "Which opening of its folder this is: 1, 2, ..."),
     _queue(
         "info",

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from distributed.worker import _worker_cvar
 
 from daskqueue import __version__
-from daskqueue.actors.consumer import ConsumerService, ConsumerSpec
+from daskqueue.actors.consumer import ConsumerService
+from daskqueue.actors.consumer_spec import ConsumerSpec
 from daskqueue.actors.directory import Directory, hosted_id
 from daskqueue.clock import jitter
 from daskqueue.consumer import GeneralConsumer
@@ -31,13 +33,27 @@ LEASE_SECONDS = 60.0
 
 @dataclass(frozen=True, slots=True)
 class ConsumerOptions:
-    """What a consumer host is told."""
+    """What a consumer host is told.
+
+    Args:
+        name: whose queues it consumes.
+        slots: tasks at a time.
+        batch_size: most messages of one lease.
+        drain_seconds: how long running tasks may go on after a stop.
+        place: where its scheduler is.
+        executor: ``threads`` or ``processes``.
+        middleware: what is called around tasks, the outermost first.
+        resources: what opens each resource that tasks find.
+    """
 
     name: str
     slots: int
     batch_size: int
     drain_seconds: float
     place: Place
+    executor: str = "threads"
+    middleware: tuple[Any, ...] = ()
+    resources: Mapping[str, Callable[[], Any]] = field(default_factory=dict)
 
 
 class ConsumerHost:
@@ -120,6 +136,9 @@ class ConsumerHost:
             threads=options.slots,
             early_ack=False,
             lease_seconds=LEASE_SECONDS,
+            executor=options.executor,
+            middleware=options.middleware,
+            resources=options.resources,
         )
         service = ConsumerService(spec, self._membership, asyncio.get_running_loop(), self._on_thread)
         service.drain(self._draining)

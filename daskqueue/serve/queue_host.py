@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -29,13 +30,23 @@ HELD_SECONDS = 0.5
 
 @dataclass(frozen=True, slots=True)
 class QueueOptions:
-    """What one queue host is told: which queue of which pool, where its folder and its scheduler are."""
+    """What one queue host is told.
+
+    Args:
+        name: of the pool.
+        shard: which of its queues.
+        folder: where its files are.
+        place: where its scheduler is.
+        settings: how the queue keeps its messages.
+        defaults: what clients take where their users say nothing: ``retries``, ``overflow``.
+    """
 
     name: str
     shard: int
     folder: str
     place: Place
     settings: QueueSettings = field(default_factory=QueueSettings)
+    defaults: Mapping[str, Any] = field(default_factory=dict)
 
 
 class QueueHost:
@@ -145,4 +156,5 @@ def _spec_of(options: QueueOptions) -> QueueSpec:
         former_incarnation=0,
         settings=options.settings,
         hosted=True,
+        defaults=options.defaults,
     )

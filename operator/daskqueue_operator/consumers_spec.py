@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import Annotated, ClassVar, Literal
 
@@ -9,6 +10,53 @@ from daskqueue_operator.declare import Option, Rule
 from daskqueue_operator.pod_spec import Pod
 
 Mode = Literal["Builtin", "External", "Fixed"]
+Executor = Literal["Threads", "Processes"]
+
+
+def _matches(pattern: str, message: str) -> Rule:
+    """Return the rule that a text matches a pattern, which means the same to CEL and to Python."""
+    return Rule(f"self.matches('^{pattern}$')", message, lambda text: re.fullmatch(pattern, text) is not None)
+
+
+A_PATH = _matches(
+    "[A-Za-z_][A-Za-z0-9_.]*:[A-Za-z_][A-Za-z0-9_.]*",
+    "write it as package.module:name, of a module in the image",
+)
+A_WORD = _matches("[A-Za-z_][A-Za-z0-9_]*", "a name is of letters, digits and '_'")
+
+
+@dataclass(frozen=True, slots=True)
+class Middleware:
+    """Something that is called around tasks."""
+
+    path: Annotated[
+        str,
+        Option(
+            "Where it is in the image, as package.module:name; a class is made without arguments.",
+            longest=253,
+            rules=(A_PATH,),
+        ),
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class TaskResource:
+    """Something that tasks find opened."""
+
+    name: Annotated[
+        str,
+        Option(
+            "What tasks call it.",
+            longest=63,
+            rules=(A_WORD,),
+        ),
+    ]
+    path: Annotated[
+        str,
+        Option(
+            "The function in the image that opens it, as package.module:name.", longest=253, rules=(A_PATH,)
+        ),
+    ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,9 +149,36 @@ class Consumers:
             at_most=10_000,
         ),
     ] = None
-    slots: Annotated[
-        int, Option("How many tasks one consumer runs at a time, in threads.", at_least=1, at_most=1024)
-    ] = 1
+    slots: Annotated[int, Option("How many tasks one consumer runs at a time.", at_least=1, at_most=1024)] = 1
+    executor: Annotated[
+        Executor,
+        Option(
+            "Where a consumer runs its tasks: in `Threads` of one process, or in `Processes`, one for each slot, for "
+            "tasks that keep the interpreter to themselves or may crash it."
+        ),
+    ] = "Threads"
+    batch_size: Annotated[
+        int,
+        Option(
+            "The most messages that a consumer takes from a shard at a time. A consumer whose tasks are slow takes "
+            "fewer by itself.",
+            at_least=1,
+            at_most=1_000_000,
+        ),
+    ] = 1000
+    middleware: Annotated[
+        tuple[Middleware, ...],
+        Option("What is called around each task, the outermost first.", longest=20, key="path"),
+    ] = ()
+    task_resources: Annotated[
+        tuple[TaskResource, ...],
+        Option(
+            "What is opened once in each process, such as a connection to a database, for tasks to find as "
+            '`daskqueue.current().resources["name"]`.',
+            longest=20,
+            key="name",
+        ),
+    ] = ()
     drain_seconds: Annotated[
         int,
         Option(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
+from daskqueue_operator import names
 from daskqueue_operator.dask_queue import API_VERSION, KIND, DaskQueue
 from daskqueue_operator.kinds import EVENT, Manifest
 from daskqueue_operator.labels import MANAGER
@@ -72,6 +73,29 @@ def of_scaling(result: ScaleResult | None) -> list[Notice]:
         return []
     before, after = result.scaled.before, result.scaled.after
     return [Notice("Normal", "Scaled", f"from {before} to {after} consumers: {result.message}")]
+
+
+def of_dead_letters(queue: DaskQueue, new: Mapping[str, Any], old: Mapping[str, Any]) -> list[Notice]:
+    """Return what to tell when the first messages were given up.
+
+    Args:
+        queue: whose messages they are.
+        new: the status as it is.
+        old: as it was.
+    """
+    dead = _dead(new)
+    if not dead or _dead(old):
+        return []
+    inside = f"kubectl exec -n {queue.namespace} {names.shard(queue.name)}-0 -- daskqueue dead"
+    message = (
+        f"messages were given up and kept, {dead} by now: `{inside} list` shows why, `{inside} redrive` lets them "
+        f"run again, `{inside} purge` drops them"
+    )
+    return [Notice("Warning", "DeadLetters", message)]
+
+
+def _dead(status: Mapping[str, Any]) -> int:
+    return int(status.get("backlog", {}).get("deadLettered", 0))
 
 
 def event(queue: DaskQueue, notice: Notice, now: datetime) -> Manifest:

@@ -150,7 +150,7 @@ class QueueTask:
             message = f"the scaling failed, and is tried again: {error}"
             return None, Scaling(active=False, reason="Error", message=message, desired=0)
         operator_metrics.scaled(self._key, result)
-        return result, Scaling(result.active, result.reason, result.message, result.desired)
+        return result, Scaling(result.active, result.reason, result.message, result.desired, result.paused)
 
     async def _tell(self, view: View, outcome: Outcome, scaled: ScaleResult | None) -> None:
         """Write the status if it is worth it, and events about what turned."""
@@ -161,6 +161,7 @@ class QueueTask:
         notices = events.of_actions(outcome.done if outcome.failure is None else ())
         notices += events.of_conditions(new["conditions"], before.get("conditions", []))
         notices += events.of_scaling(scaled)
+        notices += events.of_dead_letters(view.queue, new, before)
         if worth_writing(new, before, time.monotonic() - self._status_at):
             await self._write(new)
         for notice in notices:

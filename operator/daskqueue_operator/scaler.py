@@ -188,17 +188,19 @@ def _inputs(
 ) -> Inputs:
     """Return what was seen, as the decision wants it."""
     answered = [reading for reading in shards.values() if reading is not None]
+    held = bool(answered) and all(reading.paused for reading in answered)
     ready = {pod.name for pod in pods if pod.ready}
     # A consumer that has come up and does not answer is taken for busy: that costs a pod for a while, and no task.
     silent = sum(reading is None and name in ready for name, reading in consumers.items())
     busy = sum(reading.busy for reading in consumers.values() if reading is not None)
     return Inputs(
-        ready=sum(reading.ready for reading in answered),
+        ready=sum(reading.runnable for reading in answered),
         leased=sum(reading.leased for reading in answered),
         busy=busy + silent * queue.spec.consumers.slots,
-        arrivals_per_second=demand.arrivals_per_second,
+        # What comes into queues that are all paused brings no work yet.
+        arrivals_per_second=0.0 if held else demand.arrivals_per_second,
         mean_seconds=demand.mean_seconds,
-        moved=demand.moved,
+        moved=demand.moved and not held,
         missing=tuple(name for name, reading in shards.items() if reading is None),
         replicas=replicas,
     )

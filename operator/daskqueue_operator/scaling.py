@@ -100,3 +100,8 @@ class ScaleResult:
     last_scale_at: float | None
     last_active_at: float | None
     scaled: Scaled | None
+
+    @property
+    def paused(self) -> bool:
+        """Whether a shard hands out nothing because somebody said so."""
+        return any(reading is not None and reading.paused for reading in self.shards.values())

@@ -37,6 +37,7 @@ class ShardReading:
         acked: Messages that were ever done.
         volume_free_bytes: Room on its volume; None if it does not say.
         version: The version of daskqueue that it runs; None if it does not say.
+        paused: Whether it hands out nothing because somebody said so.
     """
 
     ready: int
@@ -48,6 +49,12 @@ class ShardReading:
     acked: float
     volume_free_bytes: float | None
     version: str | None = None
+    paused: bool = False
+
+    @property
+    def runnable(self) -> int:
+        """Messages that a consumer would get if it were there."""
+        return 0 if self.paused else self.ready
 
 
 @dataclass(frozen=True)
@@ -113,6 +120,7 @@ def shard_reading(text: str) -> ShardReading | None:
         acked=totals.get(("daskqueue_acked_total", ""), 0.0),
         volume_free_bytes=totals.get(("daskqueue_volume_free_bytes", "")),
         version=version[1] if (version := VERSION.search(text)) else None,
+        paused=bool(totals.get(("daskqueue_paused", ""))),
     )
 
 

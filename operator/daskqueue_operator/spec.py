@@ -9,9 +9,9 @@ from typing import Annotated, Literal
 from daskqueue_operator.consumers_spec import Consumers
 from daskqueue_operator.declare import Option, Rule
 from daskqueue_operator.pod_spec import Pod
+from daskqueue_operator.queue_spec import Queue
 from daskqueue_operator.storage_spec import ON_VOLUMES, Storage
 
-Fsync = Literal["Always", "Interval", "Never"]
 PullPolicy = Literal["Always", "IfNotPresent", "Never"]
 PodMonitor = Literal["Auto", "Enabled", "Disabled"]
 
@@ -21,45 +21,6 @@ class PullSecret:
     """A Secret by its name."""
 
     name: Annotated[str, Option("The name of the Secret, in the namespace of the DaskQueue.", longest=253)]
-
-
-@dataclass(frozen=True, slots=True)
-class Queue:
-    """How messages are kept and lent."""
-
-    lease_seconds: Annotated[
-        int,
-        Option(
-            "How long a message stays with a consumer that has gone silent, in seconds, before another one gets it. "
-            "A consumer that lives keeps its messages as long as its tasks take.",
-            at_least=1,
-            at_most=604_800,
-        ),
-    ] = 60
-    max_deliveries: Annotated[
-        int,
-        Option(
-            "How often a message may be handed out and lost with its consumer before it is kept as a dead letter. "
-            "Tasks that raise have retries of their own.",
-            at_least=1,
-            at_most=1000,
-        ),
-    ] = 5
-    fsync: Annotated[
-        Fsync,
-        Option(
-            "When a message is safe from a loss of power: `Always` before `submit` returns, `Interval` within "
-            "fsyncIntervalMilliseconds after it, `Never` when the system likes. All survive a killed pod."
-        ),
-    ] = "Always"
-    fsync_interval_milliseconds: Annotated[
-        int,
-        Option(
-            "The longest time between two syncs, in milliseconds; only with `fsync: Interval`.",
-            at_least=1,
-            at_most=60_000,
-        ),
-    ] = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +96,7 @@ class Spec:
     suspend: Annotated[
         bool, Option("True lets all consumers finish and go; shards and scheduler stay, and take messages.")
     ] = False
-    queue: Annotated[Queue, Option("How messages are kept and lent.")] = Queue()
+    queue: Annotated[Queue, Option("How messages are kept and lent.")] = field(default_factory=Queue)
     shards: Annotated[Shards, Option("The queues that the messages are spread over, each with a volume.")] = (
         Shards()
     )

@@ -69,7 +69,7 @@ def status(view: View, scaled: ScaleResult | None, before: Mapping[str, Any], ge
         "consumers": _consumers(view.observed, name, scaled),
     }
     made |= (
-        _numbers(scaled, now)
+        _numbers(scaled, before, now)
         if scaled
         else {key: before[key] for key in ("backlog", "autoscaling") if key in before}
     )
@@ -86,7 +86,7 @@ def worth_writing(new: Mapping[str, Any], old: Mapping[str, Any], seconds: float
         old: the status as it is.
         seconds: since the last write.
     """
-    if _without_numbers(new) != _without_numbers(old) or _empty(new) != _empty(old):
+    if _without_numbers(new) != _without_numbers(old) or _presence(new) != _presence(old):
         return True
     return seconds >= PAUSE_SECONDS and _without_time(new) != _without_time(old)
 
@@ -125,7 +125,7 @@ def _consumers(observed: Observed, queue: str, scaled: ScaleResult | None) -> Ma
     return counts
 
 
-def _numbers(scaled: ScaleResult, now: str) -> Manifest:
+def _numbers(scaled: ScaleResult, before: Mapping[str, Any], now: str) -> Manifest:
     scaling = {"limitedBy": str(scaled.limited_by), "message": scaled.message}
     for key, seconds in (("lastScaleTime", scaled.last_scale_at), ("lastActiveTime", scaled.last_active_at)):
         if seconds is not None:
@@ -137,12 +137,18 @@ def _numbers(scaled: ScaleResult, now: str) -> Manifest:
         "ready": backlog.ready,
         "leased": backlog.leased,
         "delayed": backlog.delayed,
-        "deadLettered": backlog.dead,
+        "deadLettered": _dead(scaled, backlog.dead, before),
         "observedTime": now,
     }
     if backlog.oldest_age_seconds is not None:
         numbers["oldestAgeSeconds"] = int(backlog.oldest_age_seconds)
     return {"autoscaling": scaling, "backlog": numbers}
+
+
+def _dead(scaled: ScaleResult, dead: int, before: Mapping[str, Any]) -> int:
+    """Return how many dead letters there are; those of a shard that does not answer just now are not gone."""
+    away = any(reading is None for reading in scaled.shards.values())
+    return max(dead, before.get("backlog", {}).get("deadLettered", 0)) if away else dead
 
 
 def _version(scaled: ScaleResult | None) -> str | None:
@@ -166,5 +172,7 @@ def _without_time(status: Mapping[str, Any]) -> Manifest:
     return {**status, "backlog": backlog}
 
 
-def _empty(status: Mapping[str, Any]) -> bool:
-    return not status.get("backlog", {}).get("ready")
+def _presence(status: Mapping[str, Any]) -> tuple[bool, bool]:
+    """Return whether anything is there to do, and whether anything was given up."""
+    backlog = status.get("backlog", {})
+    return bool(backlog.get("ready")), bool(backlog.get("deadLettered"))

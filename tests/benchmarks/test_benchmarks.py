@@ -15,6 +15,7 @@ FOLDER = Path(__file__).parents[2] / "benchmarks"
 TITLES = {
     "throughput": ["End to end", "Durable enqueue", "One task there and back"],
     "throughput --hosts": ["Hosts beside a LocalCluster"],
+    "features": ["Each option beside the plain path", "Single submits", "A test with daskqueue.testing"],
     "backlog": ["20,000 pending messages"],
     "idle": ["8 idle consumers"],
 }
@@ -86,6 +87,22 @@ def test_throughput_compares_both_shapes_durable_and_transient(outcome_of):
     assert {row["durability"] for row in rows} == {"-", "durable", "transient"}
     assert {row["batch"] for row in rows} == {None, 1, 100, 1_000, 10_000}
     assert len({row["what"] for row in rows}) == 4
+
+
+def test_the_features_are_measured_beside_the_plain_path_and_beside_noise(outcome_of):
+    options = [row["option"] for row in outcome_of("features").sections[0]["rows"]]
+    assert options[0] == "nothing (noise)"
+    for word in (
+        "priority",
+        "group, one",
+        "key",
+        "delay",
+        "timeout",
+        "middleware",
+        "processes",
+        'results="none"',
+    ):
+        assert any(word in option for option in options), word
 
 
 def test_the_readme_names_every_benchmark_and_option():

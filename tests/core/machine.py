@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from daskqueue.core import commands, facts
+from daskqueue.core import commands, facts, reads
 from daskqueue.core.encode import decode, encode
 from daskqueue.core.invariants import check
 from daskqueue.core.queue import Queue, Settings
 from daskqueue.core.runs import Runs, merge
 from daskqueue.core.snapshot import carry
 from daskqueue.core.tally import Receipt, State
-from daskqueue.errors import StaleReceiptError
-from daskqueue.message import Run
+from daskqueue.errors import QueueFullError, StaleReceiptError
+from daskqueue.message import Run, Terms
 
-from .model import Model, ModelLease
-from .stage import ALICE, BOB, Stage, matured, view
+from .model import BYTES, WAITING, Model, ModelLease
+from .stage import ALICE, BOB, NEVER, Stage, matured, view
 
 if TYPE_CHECKING:
     from daskqueue.core.commands import Settled
@@ -44,6 +45,14 @@ class QueueMachine(RuleBasedStateMachine):
         self.put_calls: list[commands.Put] = []
         self.requests = 0
 
+    @initialize(
+        max_messages=st.sampled_from([None, None, None, 50]),
+        max_bytes=st.sampled_from([None, None, None, 500]),
+    )
+    def choose_bounds(self, max_messages: int | None, max_bytes: int | None) -> None:
+        self.stage = Stage(Settings(4, max_messages, max_bytes))
+        self.model = Model(4, max_messages, max_bytes)
+
     @property
     def now(self) -> float:
         return self.stage.now
@@ -67,16 +76,81 @@ class QueueMachine(RuleBasedStateMachine):
         """Put messages; now and then the same call comes again, or an older one."""
         if dup > 0.8 and self.put_calls:
             self._put(self.put_calls[int(dup * 1000) % len(self.put_calls)])
-        call = commands.Put(producer, len(self.put_calls), count, retries, delay)
+        self._put_new(commands.Put(producer, len(self.put_calls), count, retries, delay), synced=synced)
+
+    def _put_new(self, call: commands.Put, *, synced: bool = True) -> None:
         self.put_calls.append(call)
         self._put(call)
         if synced:
             self.commit(1.0)
 
     def _put(self, call: commands.Put) -> None:
-        due_at = self.now + call.delay if call.delay else None
-        expected = self.model.put((call.producer, call.number), call.count, call.retries, due_at)
-        assert self.stage.do(call) == expected
+        held = BYTES * len(self.model.of(*WAITING, State.LEASED))
+        call = replace(call, size_bytes=BYTES * call.count, held_bytes=held)
+        expected = self.model.put(call, self.now)
+        if expected is None:
+            with pytest.raises(QueueFullError):
+                self.stage.do(call)
+        else:
+            assert self.stage.do(call) == expected
+
+    @rule(
+        count=counts,
+        retries=st.integers(0, 2),
+        delay=delays,
+        ahead=delays,
+        expires=st.sampled_from([None, None, 3.0, 15.0]),
+        priority=st.sampled_from([0, 0, 3, -2]),
+        group=st.sampled_from(["", "", "g", "h"]),
+    )
+    def put_with_terms(
+        self,
+        count: int,
+        retries: int,
+        delay: float,
+        ahead: float,
+        expires: float | None,
+        priority: int,
+        group: str,
+    ) -> None:
+        """Put messages for which something was chosen."""
+        call = commands.Put(
+            BOB, len(self.put_calls), count, retries, delay, self.now + ahead, expires,
+            terms=Terms(priority, group=group),
+        )  # fmt: skip
+        self._put_new(call)
+
+    @rule(
+        count=st.integers(2, 4),
+        group=st.sampled_from(["g", "h"]),
+        priority=st.sampled_from([0, 0, 3]),
+        between=st.booleans(),
+    )
+    def put_turn_by_turn(self, count: int, group: str, priority: int, between: bool) -> None:
+        """Put messages of a group one by one, with others between them."""
+        for _ in range(count):
+            terms = Terms(priority, group=group)
+            self._put_new(commands.Put(BOB, len(self.put_calls), 1, 1, terms=terms))
+            if between:
+                self._put_new(commands.Put(ALICE, len(self.put_calls), 1, 1))
+
+    @rule(
+        key=st.sampled_from(["k", "l"]),
+        window=st.sampled_from([0.0, 4.0, 50.0]),
+        expires=st.sampled_from([None, None, 3.0]),
+        group=st.sampled_from(["", "", "g"]),
+        dup=seldom,
+    )
+    def put_with_a_key(self, key: str, window: float, expires: float | None, group: str, dup: bool) -> None:
+        terms = Terms(key=key, key_seconds=window, group=group)
+        self._put_new(commands.Put(ALICE, len(self.put_calls), 1, 1, expires=expires, terms=terms))
+        if dup:
+            self._put(self.put_calls[-1])
+
+    @rule(count=counts, producer=producers)
+    def put_over_the_bound(self, count: int, producer: bytes) -> None:
+        """Put messages that may drive out those that wait longest."""
+        self._put_new(commands.Put(producer, len(self.put_calls), count, 1, drop_oldest=True))
 
     @rule(where=st.sampled_from([1.0, 1.0, 1.0, 0.5]))
     def commit(self, where: float) -> None:
@@ -137,6 +211,8 @@ class QueueMachine(RuleBasedStateMachine):
         judged = self.model.judge(lease.number, lease.epoch, sequences(given))
         assert judged is not None
         counted, repeated, stale = judged
+        told = sequences(reply.retried) | sequences(reply.died) | sequences(reply.cancelled)
+        assert told <= counted
         assert (sequences(reply.counted), sequences(reply.repeated), sequences(reply.stale)) == (
             counted, repeated, stale,
         )  # fmt: skip
@@ -150,15 +226,56 @@ class QueueMachine(RuleBasedStateMachine):
 
     def _ack(self, lease: ModelLease, given: Runs) -> None:
         reply = self.stage.do(commands.Ack(Receipt(lease.number, lease.epoch), given))
-        self.model.end(lease.number, self._settle(lease, given, reply), State.ACKED)
+        counted = self._settle(lease, given, reply)
+        lease.out -= counted
+        self.model.settle(counted, State.ACKED, self.now)
+
+    @precondition(lambda self: self.model.leases)
+    @rule(where=fractions, start=fractions, size=fractions, delay=delays)
+    def release(self, where: float, start: float, size: float, delay: float) -> None:
+        """Give messages back, at once or (snoozed) to be run later."""
+        lease = self._receipt(where)
+        given = self._part(lease, start, size)
+        reply = self.stage.do(commands.Release(Receipt(lease.number, lease.epoch), given, delay))
+        asked = self.model.release(lease, self._settle(lease, given, reply), delay, self.now)
+        assert sequences(reply.cancelled) == asked
 
     @precondition(lambda self: self.model.leases)
     @rule(where=fractions, start=fractions, size=fractions)
-    def release(self, where: float, start: float, size: float) -> None:
+    def crash_of_some(self, where: float, start: float, size: float) -> None:
+        """Messages kill the process that ran them; their consumer lives."""
         lease = self._receipt(where)
         given = self._part(lease, start, size)
-        reply = self.stage.do(commands.Release(Receipt(lease.number, lease.epoch), given))
-        self.model.end(lease.number, self._settle(lease, given, reply), State.READY)
+        reply = self.stage.do(commands.Crash(Receipt(lease.number, lease.epoch), given))
+        counted = self._settle(lease, given, reply)
+        asked = self.model.lose(lease, counted, self.now)
+        dead = {s for s in counted if self.model.messages[s].state is State.DEAD}
+        assert sequences(reply.cancelled) == asked
+        assert (sequences(reply.died), sequences(reply.retried)) == (dead, counted - dead - asked)
+
+    @precondition(lambda self: self.model.leases)
+    @rule(where=fractions, start=fractions, size=fractions)
+    def stop(self, where: float, start: float, size: float) -> None:
+        """Tasks end because they were asked to."""
+        lease = self._receipt(where)
+        given = self._part(lease, start, size)
+        reply = self.stage.do(commands.Stop(Receipt(lease.number, lease.epoch), given))
+        counted = self._settle(lease, given, reply)
+        assert sequences(reply.cancelled) == counted
+        lease.out -= counted
+        self.model.settle(counted, State.CANCELLED, self.now)
+
+    @precondition(lambda self: self.model.leases)
+    @rule(where=fractions, start=fractions, note=st.binary(max_size=3), seconds=st.sampled_from([1.0, 60.0]))
+    def say_how_far(self, where: float, start: float, note: bytes, seconds: float) -> None:
+        lease = self._receipt(where)
+        sequence = self._part(lease, start, 0.0)[0].first
+        command = commands.Note(Receipt(lease.number, lease.epoch), sequence, note, seconds)
+        held = sequence in lease.out
+        assert self.stage.do(command) is held
+        if held:
+            self.model.messages[sequence].note = note
+            lease.deadline = max(lease.deadline, self.now + seconds)
 
     @precondition(lambda self: self.model.leases)
     @rule(
@@ -174,9 +291,10 @@ class QueueMachine(RuleBasedStateMachine):
         receipt = Receipt(lease.number, lease.epoch)
         reply = self.stage.do(commands.Nack(receipt, given, "raised", delay, final))
         counted = self._settle(lease, given, reply)
-        self.model.nack(lease.number, counted, "raised", self.now + delay if delay else None, final=final)
+        asked = self.model.nack(lease, counted, "raised", delay, self.now, final=final)
         dead = {s for s in counted if self.model.messages[s].state is State.DEAD}
-        assert (sequences(reply.died), sequences(reply.retried)) == (dead, counted - dead)
+        assert sequences(reply.cancelled) == asked
+        assert (sequences(reply.died), sequences(reply.retried)) == (dead, counted - dead - asked)
 
     @precondition(lambda self: self.model.leases)
     @rule(where=fractions, number=st.integers(0, 1))
@@ -208,16 +326,17 @@ class QueueMachine(RuleBasedStateMachine):
 
     def _expire(self) -> None:
         lost = [lease for lease in self.model.leases.values() if lease.out and lease.deadline <= self.now]
+        self.model.expire_messages(self.now)
         self._end(lost, self.stage.do(commands.Expire()))
 
     def _end(self, lost: list[ModelLease], reply: tuple[commands.Lost, ...]) -> None:
         assert sorted(one.lease for one in reply) == [lease.number for lease in lost]
         out = {lease.number: set(lease.out) for lease in lost}
-        for lease in lost:
-            self.model.lose(lease)
+        asked = {lease.number: self.model.lose(lease, set(lease.out), self.now) for lease in lost}
         for one in reply:
             dead = {s for s in out[one.lease] if self.model.messages[s].state is State.DEAD}
-            assert (sequences(one.died), sequences(one.back)) == (dead, out[one.lease] - dead)
+            back = out[one.lease] - dead - asked[one.lease]
+            assert (sequences(one.died), sequences(one.back)) == (dead, back)
 
     # ------------------------------------------------------------------ owners
 
@@ -227,7 +346,18 @@ class QueueMachine(RuleBasedStateMachine):
         expected = [s for s in self.model.of(State.READY, State.DELAYED) if all_ or s in sequences(given)]
         reply = self.stage.do(commands.Purge() if all_ else commands.Cancel(given))
         assert sequences(reply) == set(expected)
-        self.model.settle(expected, State.PURGED if all_ else State.CANCELLED)
+        self.model.settle(expected, State.PURGED if all_ else State.CANCELLED, self.now)
+        for sequence in [] if all_ else self.model.of(State.LEASED):
+            self.model.messages[sequence].asked |= sequence in sequences(given)
+
+    @precondition(lambda self: self.model.of(State.LEASED))
+    @rule(where=fractions)
+    def ask_to_end(self, where: float) -> None:
+        """Cancel something that is leased."""
+        leased = self.model.of(State.LEASED)
+        sequence = leased[int(where * (len(leased) - 1))]
+        assert self.stage.do(commands.Cancel([(sequence, sequence + 1)])) == ()
+        self.model.messages[sequence].asked = True
 
     @precondition(lambda self: self.model.of(State.DEAD))
     @rule(limit=st.sampled_from([None, 1, 3]), where=fractions, all_=st.booleans(), away=st.booleans())
@@ -236,7 +366,7 @@ class QueueMachine(RuleBasedStateMachine):
         expected = [s for s in self.model.of(State.DEAD) if given is None or s in sequences(given)]
         if away:
             assert sequences(self.stage.do(commands.Discard(given))) == set(expected)
-            self.model.settle(expected, State.PURGED)
+            self.model.settle(expected, State.PURGED, self.now)
         else:
             assert sequences(self.stage.do(commands.Redrive(given, limit))) == set(expected[:limit])
             self.model.redrive(expected[:limit])
@@ -277,12 +407,14 @@ class QueueMachine(RuleBasedStateMachine):
             segment, frame = frames[place]
             segment.remove(frame)
         queue = self.stage.replayed(segments)
-        gone = self.model.of(State.ACKED, State.CANCELLED, State.PURGED)
+        gone = self.model.of(State.ACKED, State.CANCELLED, State.DROPPED, State.PURGED)
         settled = {
             sequence
             for segment in segments
             for fact in [decode(*frame) for frame in segment]
-            if isinstance(fact, facts.Acked | facts.Cancelled | facts.Purged | facts.Discarded)
+            if isinstance(
+                fact, facts.Acked | facts.Cancelled | facts.Dropped | facts.Purged | facts.Discarded
+            )
             for sequence in sequences(fact.runs)
         }
         assert not view(queue).keys() & settled.intersection(gone)
@@ -291,22 +423,43 @@ class QueueMachine(RuleBasedStateMachine):
 
     @invariant()
     def the_queue_is_what_the_model_says(self) -> None:
-        seen = matured(view(self.stage.queue), self.now)
+        seen = matured(self.stage.queue, self.now)
         living = self.model.of(State.READY, State.DELAYED, State.LEASED, State.DEAD)
         assert sorted(seen) == living
         for sequence in living:
             message = self.model.messages[sequence]
             state, value = seen[sequence]
-            if message.state is State.DELAYED and message.due_at <= self.now:
-                assert state is State.READY
+            due = message.state is State.READY or (
+                message.state is State.DELAYED and message.due_at <= self.now
+            )
+            turn = not due or self.model.has_turn(sequence)
+            if due:
+                assert state is (State.READY if turn else State.DELAYED)
             else:
                 assert state is message.state
             tally = value if state in (State.READY, State.LEASED) else value.tally
             assert tally == (message.attempts, message.losses, message.retries)
             if state is State.DELAYED:
-                assert value.due_at == message.due_at
+                assert value.due_at == (message.due_at if turn else NEVER)
             if state is State.DEAD:
-                assert value.reason == message.reason
+                assert (value.reason, value.died_at) == (message.reason, message.died_at)
+
+    @invariant()
+    def what_was_chosen_and_said_is_what_the_model_says(self) -> None:
+        queue, messages = self.stage.queue, self.model.messages
+        living = self.model.of(*WAITING, State.LEASED, State.DEAD)
+        terms = {s: terms for first, last, terms in queue.terms for s in range(first, last)}
+        assert terms == {s: messages[s].terms for s in living if messages[s].terms != Terms()}
+        assert queue.notes == {s: messages[s].note for s in living if messages[s].note is not None}
+        asked = {s for s in living if messages[s].asked}
+        assert {s for first, last, _ in queue.asked for s in range(first, last)} == asked
+        for key in ("k", "l"):
+            assert queue.keys.holder(key, self.now) == self.model.holder(key, self.now)
+
+    @invariant()
+    def nobody_sleeps_beside_work(self) -> None:
+        able = not self.model.paused and self.model.front(self.now)
+        assert not able or reads.leasable(self.stage.queue, self.now)
 
     @invariant()
     def the_counters_are_what_the_model_says(self) -> None:
@@ -316,8 +469,10 @@ class QueueMachine(RuleBasedStateMachine):
             (State.ACKED, counters.acked),
             (State.CANCELLED, counters.cancelled),
             (State.PURGED, counters.purged),
+            (State.DROPPED, counters.expired + counters.displaced),
         ):
             assert number == len(self.model.of(state))
+        assert (counters.expired, counters.matched) == (self.model.expired, self.model.matched)
 
     @invariant()
     def nothing_contradicts_itself(self) -> None:

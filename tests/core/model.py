@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from math import ceil
+from typing import TYPE_CHECKING
 
 from daskqueue.core.tally import State
+from daskqueue.message import PLAIN, Terms
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from daskqueue.core.commands import Put
 
 ONCE_LOST_AT_ONCE = 32
+BYTES = 10  # of each message
+WAITING = (State.READY, State.DELAYED)
 
 
 @dataclass
@@ -17,6 +27,10 @@ class Message:
     losses: int = 0
     due_at: float = 0.0
     reason: str = ""
+    died_at: float = 0.0
+    terms: Terms = PLAIN
+    note: bytes | None = None
+    asked: bool = False  # to end
 
 
 @dataclass
@@ -35,11 +49,19 @@ class ModelLease:
 class Model:
     """Messages by sequence, leases by number for ever, puts by (producer, number) for ever."""
 
-    def __init__(self, max_losses: int) -> None:
+    def __init__(
+        self, max_losses: int, max_messages: int | None = None, max_bytes: int | None = None
+    ) -> None:
         self.max_losses = max_losses
+        self.max_messages = max_messages
+        self.max_bytes = max_bytes
         self.messages: dict[int, Message] = {}
         self.leases: dict[int, ModelLease] = {}
         self.puts: dict[tuple[bytes, int], int] = {}
+        self.pending_keys: dict[str, int] = {}
+        self.kept_keys: dict[str, tuple[int, float]] = {}
+        self.matched = 0
+        self.expired = 0
         self.committed = 0
         self.next_lease = 1
         self.epoch = 1
@@ -48,24 +70,101 @@ class Model:
     def of(self, *states: State) -> list[int]:
         return sorted(s for s, message in self.messages.items() if message.state in states)
 
-    def put(self, key: tuple[bytes, int], count: int, retries: int, due_at: float | None) -> int:
-        if key in self.puts:
-            return self.puts[key]
-        first = self.puts[key] = len(self.messages)
-        for sequence in range(first, first + count):
-            if due_at is None:
-                self.messages[sequence] = Message(State.READY, retries)
-            else:
-                self.messages[sequence] = Message(State.DELAYED, retries, due_at=due_at)
+    # ------------------------------------------------------------------ putting
+
+    def put(self, call: Put, now: float) -> int | None:
+        """Return the reply, None if the queue is full."""
+        name = (call.producer, call.number)
+        if name in self.puts:
+            return self.puts[name]
+        holder = self.holder(call.terms.key, now)
+        if holder is not None:
+            self.matched += 1
+            self.puts[name] = -1 - holder
+            return -1 - holder
+        if not self._make_room(call, now):
+            return None
+        terms = call.terms
+        if call.expires is not None:
+            terms = terms._replace(expires_at=now + call.expires)
+        due_at = max(now + call.delay, call.not_before or 0.0)
+        first = self.puts[name] = len(self.messages)
+        for sequence in range(first, first + call.count):
+            state = State.DELAYED if due_at > now else State.READY
+            self.messages[sequence] = Message(state, call.retries, due_at=due_at, terms=terms)
+        if terms.key:
+            self._take_key(first)
         return first
+
+    def _make_room(self, call: Put, now: float) -> bool:
+        waiting = self.of(*WAITING)
+        living = len(self.of(*WAITING, State.LEASED))
+        excess = 0
+        if self.max_messages is not None:
+            excess = living + call.count - self.max_messages
+        if self.max_bytes is not None and living:
+            excess = max(excess, ceil((living + call.count) - self.max_bytes / BYTES))
+        if excess > 0 and (not call.drop_oldest or len(waiting) < excess):
+            return False
+        self.settle(waiting[: max(excess, 0)], State.DROPPED, now)
+        return True
+
+    # ------------------------------------------------------------------ keys and groups
+
+    def holder(self, key: str, now: float) -> int | None:
+        if not key:
+            return None
+        if key in self.pending_keys:
+            return self.pending_keys[key]
+        sequence, until = self.kept_keys.get(key, (0, 0.0))
+        return sequence if now < until else None
+
+    def _take_key(self, sequence: int) -> None:
+        key = self.messages[sequence].terms.key
+        self.pending_keys[key] = sequence
+        self.kept_keys.pop(key, None)
+
+    def turn(self, group: str) -> int:
+        """Return who of a group may run: the one that runs, else the first."""
+        theirs = [s for s in self.of(*WAITING, State.LEASED) if self.messages[s].terms.group == group]
+        leased = [s for s in theirs if self.messages[s].state is State.LEASED]
+        return (leased or theirs)[0]
+
+    def has_turn(self, sequence: int) -> bool:
+        group = self.messages[sequence].terms.group
+        return not group or self.turn(group) == sequence
+
+    # ------------------------------------------------------------------ leasing
 
     def mature(self, now: float) -> None:
         for sequence in self.of(State.DELAYED):
             if self.messages[sequence].due_at <= now:
                 self.messages[sequence].state = State.READY
 
+    def lapsed(self, now: float) -> list[int]:
+        return [s for s in self.of(*WAITING) if (self.messages[s].terms.expires_at or now + 1) <= now]
+
+    def expire_messages(self, now: float) -> None:
+        lapsed = self.lapsed(now)
+        self.expired += len(lapsed)
+        self.settle(lapsed, State.DROPPED, now)
+
     def held(self, consumer: str) -> list[ModelLease]:
         return [lease for lease in self.leases.values() if lease.consumer == consumer and lease.out]
+
+    def front(self, now: float) -> list[int]:
+        """Return what could be leased now, in order."""
+        lapsed = set(self.lapsed(now))
+        able = [
+            s
+            for s in self.of(*WAITING)
+            if s < self.committed
+            and s not in lapsed
+            and (self.messages[s].state is State.READY or self.messages[s].due_at <= now)
+            and self.has_turn(s)
+        ]
+        urgent = max((self.messages[s].terms.priority for s in able), default=0)
+        return [s for s in able if self.messages[s].terms.priority == urgent]
 
     def lease(self, consumer: str, request: int, want: int, now: float, seconds: float) -> ModelLease | None:
         held = self.held(consumer)
@@ -74,9 +173,9 @@ class Model:
                 return lease
         if self.paused or any(lease.suspect for lease in held):
             return None
+        chosen = self._chosen(self.front(now), want, alone=not held)
+        self.expire_messages(now)
         self.mature(now)
-        front = [s for s in self.of(State.READY) if s < self.committed]
-        chosen = self._chosen(front, want, alone=not held)
         if not chosen:
             return None
         lease = ModelLease(
@@ -111,39 +210,73 @@ class Model:
         repeated = (given & lease.granted) - lease.out - lease.lost
         return counted, repeated, given - counted - repeated
 
-    def end(self, number: int, sequences: set[int], state: State, *, due_at: float = 0.0) -> None:
-        self.leases[number].out -= sequences
+    # ------------------------------------------------------------------ ends
+
+    def settle(self, sequences: Iterable[int], state: State, now: float) -> None:
+        """Let messages come to an end."""
         for sequence in sequences:
-            self.messages[sequence].state = state
-            self.messages[sequence].due_at = due_at
+            message = self.messages[sequence]
+            message.state, message.note, message.asked = state, None, False
+            key, seconds = message.terms.key, message.terms.key_seconds
+            if self.pending_keys.get(key) == sequence:
+                del self.pending_keys[key]
+                if seconds:
+                    self.kept_keys[key] = (sequence, now + seconds)
+
+    def bury(self, sequence: int, reason: str, now: float) -> None:
+        self.settle([sequence], State.DEAD, now)
+        self.messages[sequence].reason = reason
+        self.messages[sequence].died_at = now
+
+    def come_back(self, sequence: int, due_at: float | None = None) -> None:
+        message = self.messages[sequence]
+        message.state = State.READY if due_at is None else State.DELAYED
+        message.due_at = due_at or 0.0
+
+    def split_asked(self, lease: ModelLease, counted: set[int], now: float) -> tuple[set[int], list[int]]:
+        """Take messages out of a lease; cancel those that were asked to end, and return both kinds."""
+        lease.out -= counted
+        asked = {s for s in counted if self.messages[s].asked}
+        self.settle(asked, State.CANCELLED, now)
+        return asked, sorted(counted - asked)
 
     def nack(
-        self, number: int, sequences: set[int], reason: str, due_at: float | None, *, final: bool
-    ) -> None:
-        for sequence in sequences:
+        self, lease: ModelLease, counted: set[int], reason: str, delay: float, now: float, *, final: bool
+    ) -> set[int]:
+        asked, others = self.split_asked(lease, counted, now)
+        for sequence in others:
             message = self.messages[sequence]
             message.attempts += 1
             if final or message.attempts > message.retries:
-                message.reason = reason
-                self.end(number, {sequence}, State.DEAD)
-            elif due_at is None:
-                self.end(number, {sequence}, State.READY)
+                self.bury(sequence, reason, now)
             else:
-                self.end(number, {sequence}, State.DELAYED, due_at=due_at)
+                self.come_back(sequence, now + delay if delay else None)
+        return asked
 
-    def lose(self, lease: ModelLease) -> None:
-        lease.lost |= lease.out
-        for sequence in sorted(lease.out):
+    def release(self, lease: ModelLease, counted: set[int], delay: float, now: float) -> set[int]:
+        asked, others = self.split_asked(lease, counted, now)
+        for sequence in others:
+            self.come_back(sequence, now + delay if delay else None)
+        return asked
+
+    def lose(self, lease: ModelLease, out: set[int], now: float) -> set[int]:
+        asked, others = self.split_asked(lease, out, now)
+        lease.lost |= set(others)
+        for sequence in others:
             message = self.messages[sequence]
             message.losses += 1
-            dead = message.losses >= self.max_losses
-            message.reason = "crash_loop" if dead else ""
-            self.end(lease.number, {sequence}, State.DEAD if dead else State.READY)
+            if message.losses >= self.max_losses:
+                self.bury(sequence, "crash_loop", now)
+            else:
+                self.come_back(sequence)
+        return asked
 
     def redrive(self, sequences: list[int]) -> None:
         for sequence in sequences:
-            self.messages[sequence] = Message(State.READY, self.messages[sequence].retries)
-
-    def settle(self, sequences: list[int], state: State) -> None:
-        for sequence in sequences:
-            self.messages[sequence].state = state
+            message = self.messages[sequence]
+            terms = message.terms._replace(expires_at=None)
+            if terms.key in self.pending_keys:
+                terms = terms._replace(key="")
+            self.messages[sequence] = replace(Message(State.READY, message.retries), terms=terms)
+            if terms.key:
+                self._take_key(sequence)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import msgpack
@@ -15,12 +17,13 @@ from daskqueue.core.invariants import check
 from daskqueue.core.queue import TRANSITIONS, Queue, Settings
 from daskqueue.core.runs import merge
 from daskqueue.core.snapshot import carry, restore, snapshot
-from daskqueue.core.tally import State
-from daskqueue.message import Run
+from daskqueue.core.tally import Delay, State, Tally
+from daskqueue.message import Run, Terms
 
 R = TypeVar("R")
 ALICE, BOB = b"alice".ljust(16), b"bob".ljust(16)
-SETTLED = (State.ACKED, State.CANCELLED, State.PURGED)
+SETTLED = (State.ACKED, State.CANCELLED, State.DROPPED, State.PURGED)
+NEVER = math.inf  # when a message is due that waits for its turn in its group
 
 
 class Stage:
@@ -61,12 +64,17 @@ class Stage:
     def commit(self, sequence: int | None = None) -> None:
         self.happen(facts.Committed(self.queue.next_sequence if sequence is None else sequence))
 
-    def put(self, count: int = 1, *, retries: int = 0, delay: float = 0.0, producer: bytes = ALICE) -> int:
-        """Put messages under a new number, and commit them; return the first sequence."""
+    def put(self, count: int = 1, *, producer: bytes = ALICE, **options: Any) -> int:
+        """Put messages under a new number, and commit them; return the reply.
+
+        Args:
+            options: fields of ``Put``, or of ``Terms``.
+        """
         self._number += 1
-        first = self.do(Put(producer, self._number, count, retries, delay))
+        terms = {name: options.pop(name) for name in Terms._fields if name in options}
+        reply = self.do(Put(producer, self._number, count, **options, terms=Terms(**terms)))
         self.commit()
-        return first
+        return reply
 
     def lease(self, want: int = 1000, consumer: str = "carol", seconds: float = 10.0) -> Grant | None:
         self._requests += 1
@@ -89,9 +97,10 @@ class Stage:
         assert plain(self.queue) == before, "to apply a carry here must change nothing"
 
     def drop(self) -> bool:
-        """Move the survivors of the oldest segment and drop it; False if leases pin it."""
+        """Roll, move the survivors of the oldest segment and drop it; False if leases pin it."""
         if len(self.segments) < 2:
             return False
+        self.roll()
         live = view(self.queue)
         for run in merge([(s, s + 1) for s, home in self.home.items() if home == self.dropped and s in live]):
             moving: Moving = self.do(Move(run))
@@ -146,6 +155,7 @@ def view(queue: Queue) -> dict[int, tuple[State, Any]]:
     maps: list[tuple[State, Any]] = [
         (State.READY, queue.ready),
         (State.DELAYED, queue.delayed.runs),
+        (State.DELAYED, [(first, last, Delay(NEVER, tally)) for first, last, tally in queue.blocked]),
         (State.DEAD, queue.dead),
     ]
     maps += [(State.LEASED, lease.runs) for lease in queue.leases.values()]
@@ -157,25 +167,36 @@ def view(queue: Queue) -> dict[int, tuple[State, Any]]:
     return seen
 
 
-def matured(seen: dict[int, tuple[State, Any]], now: float) -> dict[int, tuple[State, Any]]:
-    """Count what is due as ready: maturing is not written, so replay may be behind."""
-    return {
-        sequence: (State.READY, value.tally)
-        if state is State.DELAYED and value.due_at <= now
-        else (state, value)
-        for sequence, (state, value) in seen.items()
-    }
+def matured(queue: Queue, now: float) -> dict[int, tuple[State, Any]]:
+    """Return the view, but count what is due as ready: maturing is not written, so replay may be behind."""
+    seen = view(queue)
+    for first, last, tally in queue.delayed.due(now):
+        for sequence in range(first, last):
+            seen[sequence] = come(queue, sequence, tally)
+    return seen
+
+
+def come(queue: Queue, sequence: int, tally: Tally) -> tuple[State, Any]:
+    """Return the state of a message that is due: ready, or it waits for its turn."""
+    for _, _, terms in queue.terms.pieces(sequence, sequence + 1):
+        if terms.group and queue.groups.turn(terms.group) != sequence:
+            return State.DELAYED, Delay(NEVER, tally)
+    return State.READY, tally
 
 
 def comparable(queue: Queue, now: float) -> dict[str, Any]:
     """Return all that replay must find again: not deadlines, not what is committed, not repeated puts."""
-    *numbers, _deduplicated = queue.counters.numbers()
     return {
-        "messages": matured(view(queue), now),
+        "messages": matured(queue, now),
         "numbers": (queue.next_sequence, queue.next_lease, queue.epoch, queue.paused),
-        "counters": (numbers, queue.counters.dead),
+        "counters": replace(queue.counters, deduplicated=0),
         "producers": queue.producers.dump(),
         "held": queue.held,
+        "terms": list(queue.terms),
+        "keys": (queue.keys.pending, {key: held for key, held in queue.keys.kept.items() if held[1] > now}),
+        "groups": {group: (list(line.runs), line.running) for group, line in queue.groups.lines.items()},
+        "notes": queue.notes,
+        "asked": list(queue.asked),
         "leases": {
             lease.number: (
                 lease.epoch, lease.consumer, lease.pool, lease.request,
@@ -197,12 +218,19 @@ def check_transitions(
     """Each message that changed its state did so along a line of the table."""
     allowed = TRANSITIONS.get(type(fact), ())
     for sequence in before.keys() | after.keys():
-        old = before[sequence][0] if sequence in before else None
-        new = after[sequence][0] if sequence in after else None
+        old, new = (_state(before, sequence), _state(after, sequence))
         if old is new:
             continue
         ends = (new,) if new is not None else SETTLED
         assert any((old, end) in allowed for end in ends), f"{fact} took {sequence} from {old} to {new}"
+
+
+def _state(seen: dict[int, tuple[State, Any]], sequence: int) -> State | None:
+    """Return a message's state; whose turn it is follows from others, so to wait for it counts as ready."""
+    if sequence not in seen:
+        return None
+    state, value = seen[sequence]
+    return State.READY if state is State.DELAYED and value.due_at == NEVER else state
 
 
 def run(first: int, last: int) -> tuple[Run]:

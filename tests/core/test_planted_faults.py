@@ -53,7 +53,7 @@ def a_message_is_leased_before_it_is_synced(patch: Patch) -> None:
     def front(queue: Queue, due: list[Any]) -> list[Any]:
         return sorted([*queue.ready.pieces(), *due])
 
-    patch.setattr(lending, "_front", front)
+    patch.setattr(lending, "front", front)
 
 
 @fault

@@ -24,6 +24,7 @@ ORDER = [
     "test_crd",
     "test_reconcile",
     "test_autoscaling",
+    "test_dead_letters",
     "test_kubernetes_page",
     "test_dashboard",
     "test_story",

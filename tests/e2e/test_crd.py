@@ -58,6 +58,13 @@ def test_four_lines_are_a_queue_and_get_the_defaults(kube, space):
         "queue": {
             "leaseSeconds": 60,
             "maxDeliveries": 5,
+            "retries": 0,
+            "backoffSeconds": 1,
+            "backoffMaxSeconds": 600,
+            "overflow": "Block",
+            "results": "Durable",
+            "resultTtlSeconds": 604_800,
+            "resultBytes": "1Gi",
             "fsync": "Always",
             "fsyncIntervalMilliseconds": 100,
         },
@@ -73,6 +80,8 @@ def test_four_lines_are_a_queue_and_get_the_defaults(kube, space):
         },
         "consumers": {
             "slots": 1,
+            "executor": "Threads",
+            "batchSize": 1000,
             "drainSeconds": 60,
             "autoscaling": {
                 "mode": "Builtin",

@@ -14,7 +14,7 @@ from daskqueue.core.tally import Receipt
 from daskqueue.engine.engine import Engine
 from daskqueue.engine.files import Files
 from daskqueue.engine.settings import QueueSettings
-from daskqueue.message import Run
+from daskqueue.message import PutOptions, Run
 from daskqueue.results import decode_results, encode_failure, encode_results
 from daskqueue.storage.memory import MemoryFileSystem
 
@@ -131,10 +131,11 @@ class Bench:
 
     # Verbs
 
-    def put(self, *values, number=None, producer=ALICE, retries=0, delay=0.0):
+    def put(self, *values, number=None, producer=ALICE, **options):
         """Put values as one record batch; return the first sequence."""
         number = next(self._numbers) if number is None else number
-        (first,) = self.run(self.engine.put(producer, [(number, encode_items(values))], retries, delay))
+        put = (number, encode_items(values), PutOptions(**options))
+        (first,) = self.run(self.engine.put(producer, [put]))
         return first
 
     def lease(self, want=1000, consumer="carol", pool="pool", request=None, max_bytes=PLENTY):

@@ -7,7 +7,7 @@ import pytest
 from daskqueue.batch import encode_items
 from daskqueue.core.tally import Receipt
 from daskqueue.errors import BatchError, FolderError, FolderInUseError, QueueFullError
-from daskqueue.message import Run
+from daskqueue.message import PutOptions, Run
 from daskqueue.results import encode_failure, encode_results
 
 from .bench import ALICE, BOB, Bench
@@ -258,7 +258,7 @@ def test_puts_of_one_producer_may_come_out_of_order(bench):
 
 
 def test_puts_that_share_a_call_are_known_again_one_by_one(bench):
-    batches = [(number, encode_items([number])) for number in range(5)]
+    batches = [(number, encode_items([number]), PutOptions()) for number in range(5)]
     assert bench.run(bench.engine.put(ALICE, batches[:3])) == [0, 1, 2]
     assert bench.run(bench.engine.put(ALICE, batches)) == [0, 1, 2, 3, 4]
     assert len(bench.drain()) == 5
@@ -276,7 +276,7 @@ def test_bytes_that_are_no_batch_put_nothing(bench):
     good = encode_items(["good"])
     for bad in (b"", b"nonsense", good[:-1], good[:-1] + b"\xff"):
         with pytest.raises(BatchError):
-            bench.run(bench.engine.put(ALICE, [(1, good), (2, bad)]))
+            bench.run(bench.engine.put(ALICE, [(1, good, PutOptions()), (2, bad, PutOptions())]))
     assert bench.counts["ready"] == 0
     assert bench.put("a", number=1) == 0
 
@@ -293,7 +293,7 @@ def test_a_lease_request_that_comes_twice_gives_the_same_lease(bench):
 
 def test_a_bounded_queue_takes_what_fits_and_hands_it_out(make_bench, fs):
     bench = make_bench(fs, max_messages=3)
-    batches = [(number, encode_items([number])) for number in range(5)]
+    batches = [(number, encode_items([number]), PutOptions()) for number in range(5)]
     assert bench.run(bench.engine.put(ALICE, batches)) == [0, 1, 2]
     with pytest.raises(QueueFullError):
         bench.run(bench.engine.put(ALICE, batches[3:]))

@@ -6,7 +6,7 @@ import pytest
 
 from daskqueue.batch import encode_items
 from daskqueue.errors import FolderError, StorageError
-from daskqueue.message import Run
+from daskqueue.message import PutOptions, Run
 from daskqueue.storage.fs import LocalFileSystem
 
 from .bench import ALICE, Bench
@@ -127,7 +127,7 @@ def _spring():
 
 def test_the_engine_unpickles_nothing(disk):
     data = encode_items([Trap()])
-    disk.run(disk.engine.put(ALICE, [(1, data)]))
+    disk.run(disk.engine.put(ALICE, [(1, data, PutOptions())]))
     leased = disk.run(disk.engine.lease("carol", "pool", 1, 10, 1 << 20))
     disk.run(disk.engine.lose(["carol"]))
     disk.reopen(kill=True)

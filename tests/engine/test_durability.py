@@ -11,7 +11,7 @@ from storage.faults import FaultyFileSystem
 
 from daskqueue.batch import encode_items
 from daskqueue.errors import QueueFailedError, StorageError
-from daskqueue.message import Run
+from daskqueue.message import PutOptions, Run
 
 from .bench import ALICE, Bench
 from .power import PowerCutFileSystem
@@ -152,7 +152,9 @@ def test_puts_that_arrive_together_share_syncs(make_bench):
     before = bench.fs.syncs
 
     async def many():
-        puts = (bench.engine.put(ALICE, [(number, encode_items([number]))]) for number in range(200))
+        puts = (
+            bench.engine.put(ALICE, [(number, encode_items([number]), PutOptions())]) for number in range(200)
+        )
         return await asyncio.gather(*puts)
 
     firsts = bench.run(many())
@@ -165,7 +167,7 @@ def test_a_put_is_not_leased_before_it_is_on_the_disk(make_bench):
     bench = make_bench(PowerCutFileSystem())
 
     async def meanwhile():
-        putting = asyncio.ensure_future(bench.engine.put(ALICE, [(1, encode_items(["a"]))]))
+        putting = asyncio.ensure_future(bench.engine.put(ALICE, [(1, encode_items(["a"]), PutOptions())]))
         await asyncio.sleep(0)
         early = bench.engine.leasable() if not putting.done() else 0
         await putting
@@ -185,7 +187,10 @@ def test_a_failed_sync_fails_all_who_wait_for_it(faulty):
     faulty.fs.fail("sync")
 
     async def many():
-        puts = (faulty.engine.put(ALICE, [(10 + number, encode_items([number]))]) for number in range(10))
+        puts = (
+            faulty.engine.put(ALICE, [(10 + number, encode_items([number]), PutOptions())])
+            for number in range(10)
+        )
         return await asyncio.gather(*puts, return_exceptions=True)
 
     answers = faulty.run(many())
@@ -237,7 +242,7 @@ def test_a_full_disk_refuses_puts_and_goes_on_when_there_is_room(faulty):
 
 
 def test_a_put_that_was_refused_in_the_middle_of_a_call_can_be_said_again(faulty):
-    batches = [(number, encode_items([number])) for number in range(3)]
+    batches = [(number, encode_items([number]), PutOptions()) for number in range(3)]
     faulty.fs.fail("write", errno.ENOSPC)
     with pytest.raises(StorageError):
         faulty.run(faulty.engine.put(ALICE, batches))

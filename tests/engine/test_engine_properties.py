@@ -9,7 +9,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from daskqueue.engine import outcomes, reclaim
+from daskqueue.engine import outcome_log, reclaim
 
 from .bench import Bench
 
@@ -28,7 +28,7 @@ class EngineMachine(RuleBasedStateMachine):
     @initialize()
     def open(self):
         self.patches = [
-            patch.object(outcomes, "SEGMENT_BYTES", SEGMENT),
+            patch.object(outcome_log, "SEGMENT_BYTES", SEGMENT),
             patch.object(reclaim, "FEWEST_SEGMENTS", 2),
             patch.object(reclaim, "SETTLED_PART", 0.2),
         ]

@@ -12,7 +12,7 @@ from unittest.mock import patch
 
 import pytest
 
-from daskqueue.engine import outcomes
+from daskqueue.engine import outcome_log
 from daskqueue.errors import DaskQueueError
 from daskqueue.storage.memory import MemoryFileSystem
 
@@ -142,7 +142,7 @@ class Life:
     ("power_cut", "torn"), [(False, 0), (False, 1), (False, 33), (True, 0)], ids=["killed", "1", "33", "cut"]
 )
 def test_wherever_it_ends_what_was_promised_is_kept(power_cut, torn):
-    with patch.object(outcomes, "SEGMENT_BYTES", SEGMENT):
+    with patch.object(outcome_log, "SEGMENT_BYTES", SEGMENT):
         for calls in itertools.count():
             life = Life(DyingFileSystem(calls, torn))
             with suppress(DaskQueueError, OSError):

@@ -9,8 +9,8 @@ import pytest
 
 from daskqueue.batch import Batch, encode_items
 from daskqueue.core.tally import Receipt
-from daskqueue.engine import outcomes
-from daskqueue.message import Run
+from daskqueue.engine import outcome_log
+from daskqueue.message import PutOptions, Run
 from daskqueue.results import encode_results
 
 SEGMENT = 4096
@@ -21,7 +21,7 @@ async def produce(bench, number, rounds):
     firsts = []
     for turn in range(rounds):
         values = [f"{number}/{turn}/{step} {'x' * 30}" for step in range(3)]
-        firsts += await bench.engine.put(producer, [(turn, encode_items(values))])
+        firsts += await bench.engine.put(producer, [(turn, encode_items(values), PutOptions())])
     return firsts
 
 
@@ -55,7 +55,7 @@ def test_nothing_is_lost_while_segments_roll_and_go(make_bench, fs, producers):
         firsts, *_ = await asyncio.gather(asyncio.gather(*made), *consumers)
         return firsts
 
-    with patch.object(outcomes, "SEGMENT_BYTES", SEGMENT):
+    with patch.object(outcome_log, "SEGMENT_BYTES", SEGMENT):
         firsts = bench.run(asyncio.wait_for(everything(), 60))
         assert sorted(first for made in firsts for first in made) == list(range(0, total, 3))
         for number, made in enumerate(firsts):

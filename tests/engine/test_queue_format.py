@@ -23,7 +23,7 @@ from daskqueue.engine import records
 from daskqueue.engine.engine import Engine
 from daskqueue.engine.files import Files
 from daskqueue.engine.settings import QueueSettings
-from daskqueue.message import Run
+from daskqueue.message import PutOptions, Run
 from daskqueue.results import decode_results, describe_failure, encode_results
 from daskqueue.storage.fs import LocalFileSystem
 
@@ -44,7 +44,7 @@ def opened(folder, thread, *, create=False):
 async def fill(folder, thread):
     """Six messages: two done, one a dead letter, one cancelled, one leased, one waiting."""
     engine = opened(folder, thread, create=True)
-    await engine.put(b"p" * 16, [(0, encode_calls([(abs, -n) for n in range(6)]))])
+    await engine.put(b"p" * 16, [(0, encode_calls([(abs, -n) for n in range(6)]), PutOptions())])
     lease = await engine.lease("c#1@tcp://x", "pool", 1, 3, 1 << 20)
     receipt = Receipt(lease.lease, lease.epoch)
     engine.ack(receipt, [Run(0, 2)], encode_results([0, 1])[0])

@@ -7,7 +7,7 @@ import itertools
 import pytest
 from core.stage import comparable
 
-from daskqueue.engine import outcomes
+from daskqueue.engine import outcome_log
 from daskqueue.message import Run
 from daskqueue.storage.fs import LocalFileSystem
 from daskqueue.storage.memory import MemoryFileSystem
@@ -24,7 +24,7 @@ def small(make_bench, fs):
 @pytest.fixture
 def small_results(monkeypatch):
     """Results' segments are small too."""
-    monkeypatch.setattr(outcomes, "SEGMENT_BYTES", SEGMENT)
+    monkeypatch.setattr(outcome_log, "SEGMENT_BYTES", SEGMENT)
 
 
 def segments(bench):

@@ -115,7 +115,7 @@ def test_rendering_looks_at_the_front_of_a_backlog_and_not_at_all_of_it(shown, b
     bench.put(*range(6000))
     bench.cancel(*range(0, 6000, 2))
     shown.queue(bench)
-    ready = bench.engine._queue.ready
+    ready = bench.engine._queue.ready._plain
     blocks, looked_at = ready._blocks, []
     assert len(blocks) > 2
     ready._blocks = Watched(blocks, looked_at)
@@ -127,7 +127,7 @@ def test_rendering_looks_at_the_front_of_a_backlog_and_not_at_all_of_it(shown, b
 
 
 class Watched(list):
-    """A list that notes what it is asked for when it is walked through."""
+    """A list that notes what it is asked for."""
 
     def __init__(self, blocks, looked_at):
         super().__init__(blocks)
@@ -137,3 +137,7 @@ class Watched(list):
         for block in super().__iter__():
             self.looked_at.append(block)
             yield block
+
+    def __getitem__(self, index):
+        self.looked_at.append(super().__getitem__(index))
+        return self.looked_at[-1]

@@ -77,10 +77,10 @@ def test_a_dask_worker_tells_of_its_queues_and_consumers(fragile_cluster, name, 
 
 def test_a_put_that_finds_no_room_is_counted(fragile_cluster, name, pages):
     with fragile_cluster.connect() as client:
-        queues = QueuePool(client, 1, name=name, maxsize=1)
+        queues = QueuePool(client, 1, name=name, max_messages=1)
         queues.submit(snooze, 1)
         with pytest.raises(QueueFullError):
-            queues.options(timeout=0.05).submit(snooze, 2)
+            queues.options(put_timeout=0.05).submit(snooze, 2)
         assert value_of(pages(), "daskqueue_rejected_total", reason="full") == 1
         assert value_of(pages(), "daskqueue_enqueued_total") == 1
 

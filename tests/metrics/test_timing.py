@@ -9,8 +9,9 @@ import threading
 import pytest
 
 from daskqueue.actors.report import settlements_of
-from daskqueue.actors.runner import Runner, Work
+from daskqueue.actors.threads import ThreadRunner
 from daskqueue.actors.timing import TaskNames, timings
+from daskqueue.actors.work import Work
 from daskqueue.batch import Broken, Group, encode_calls
 from daskqueue.consumer import ConsumerBaseClass, GeneralConsumer
 
@@ -43,10 +44,10 @@ def run(calls, threads=1, consumer=None):
     async def to_the_end():
         loop = asyncio.get_running_loop()
         progress = asyncio.Event()
-        runner = Runner(
+        runner = ThreadRunner(
             consumer or GeneralConsumer(), threads, loop, lambda: loop.call_soon_threadsafe(progress.set)
         )
-        runner.start()
+        await runner.start()
         runner.feed(work)
         while not work.ended:
             await progress.wait()

@@ -50,7 +50,9 @@ class Host:
             self.stats["held"] = 0
         return web.Response(text=json.dumps(self.stats))
 
-    def shard(self, ready: int = 0, leased: int = 0, enqueued: int = 0, oldest: float = 0.0) -> None:
+    def shard(
+        self, ready: int = 0, leased: int = 0, enqueued: int = 0, oldest: float = 0.0, paused: bool = False
+    ) -> None:
         """Say what a shard says."""
         label = f'queue="{self.name}"'
         self.metrics = (
@@ -62,6 +64,7 @@ class Host:
             f'daskqueue_oldest_message_age_seconds{{{label},state="ready"}} {oldest}\n'
             f"daskqueue_enqueued_total{{{label}}} {float(enqueued)}\n"
             f"daskqueue_acked_total{{{label}}} 1e+06\n"
+            f"daskqueue_paused{{{label}}} {float(paused)}\n"
             f"daskqueue_volume_free_bytes{{{label}}} 4.096e+09\n"
             f'daskqueue_info{{durability="always",{label},version="1.2.3"}} 1.0\n'
         )

@@ -297,6 +297,13 @@ def test_a_suspended_queue_is_ready_to_take_messages():
     assert (told.status, told.reason) == ("True", "Suspended")
 
 
+def test_a_paused_queue_is_ready_and_says_how_to_go_on():
+    scaling = Scaling(active=True, reason="AsWanted", message="", desired=0, paused=True)
+    told = ready(view(scaling=scaling), GOOD, GOOD, GOOD)
+    assert (told.status, told.reason) == ("True", "Paused")
+    assert "`kubectl exec -n shop inv-shard-0 -- daskqueue queue resume`" in told.message
+
+
 def test_ready_comes_first_and_each_condition_once():
     types = [each.type for each in conditions(view())]
     assert types[0] == "Ready"

@@ -6,7 +6,7 @@ import pytest
 from made import NOW, body
 
 from daskqueue_operator.dask_queue import DaskQueue
-from daskqueue_operator.events import LONGEST, Notice, event, of_actions, of_conditions
+from daskqueue_operator.events import LONGEST, Notice, event, of_actions, of_conditions, of_dead_letters
 from daskqueue_operator.kinds import SECRET
 from daskqueue_operator.plan import Action, Verb
 
@@ -57,6 +57,18 @@ def test_of_actions_only_repairs_are_told():
         for verb in (Verb.APPLY, Verb.CREATE)
     ]
     assert of_actions(actions) == [Notice("Normal", "Repaired", "Secret a: it is so")]
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "told"), [(0, 2, True), (None, 2, True), (2, 3, False), (2, 0, False), (0, 0, False)]
+)
+def test_the_first_dead_letters_are_told_with_what_to_do(before, now, told):
+    old = {} if before is None else {"backlog": {"deadLettered": before}}
+    notices = of_dead_letters(DaskQueue.of(body()), {"backlog": {"deadLettered": now}}, old)
+    assert bool(notices) is told
+    for notice in notices:
+        assert (notice.kind, notice.reason) == ("Warning", "DeadLetters")
+        assert "2 by now: `kubectl exec -n shop inv-shard-0 -- daskqueue dead list`" in notice.message
 
 
 def test_an_event_is_about_its_queue_and_never_too_long():

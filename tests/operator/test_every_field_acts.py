@@ -23,6 +23,7 @@ NOW = 1_000_000.0
 BASES = (
     {},
     {"queue": {"fsync": "Interval"}},
+    {"queue": {"maxMessages": 5}},
     {"shards": {"storage": {"emptyDir": {}}}},
     {"consumers": {"replicas": 2, "autoscaling": {"mode": "Fixed"}}},
 )
@@ -39,6 +40,10 @@ MEMORIES = (Memory(), Memory(desired=3, last_active_at=NOW - 100), Memory(desire
 SAMPLES = {
     "size": "20Gi",
     "sizeLimit": "1Gi",
+    "maxBytes": "1Gi",
+    "middleware": [{"path": "invoices.tracing:Spans"}],
+    "taskResources": [{"name": "db", "path": "invoices.db:connect"}],
+    "resultBytes": "2Gi",
     "requests": {"cpu": "2"},
     "limits": {"memory": "3Gi"},
     "volumes": [{"name": "more", "emptyDir": {}}],

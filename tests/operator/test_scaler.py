@@ -51,6 +51,20 @@ def test_the_first_message_brings_a_consumer_at_the_next_look():
     run(play)
 
 
+def test_a_queue_that_is_paused_has_no_work_for_consumers_until_it_is_resumed():
+    async def play(stage):
+        shard = stage.hosts["q-shard-0"]
+        await stage.step()
+        shard.shard(ready=5000, enqueued=5000, oldest=0.2, paused=True)
+        result = await stage.step()
+        assert (result.desired, result.paused, result.backlog.ready) == (0, True, 5000)
+        shard.shard(ready=5000, enqueued=5000, oldest=0.2)
+        result = await stage.step()
+        assert (result.desired > 0, result.paused) == (True, False)
+
+    run(play)
+
+
 def test_a_shard_that_does_not_answer_holds_the_number_and_is_named():
     async def play(stage):
         await stage.consumers("a", "b")

@@ -11,8 +11,9 @@ import yaml
 from daskqueue.engine.settings import QueueSettings
 from daskqueue_operator import schema
 from daskqueue_operator.parse import parse
+from daskqueue_operator.queue_spec import Queue
 from daskqueue_operator.resource_page import page
-from daskqueue_operator.spec import Queue, Spec
+from daskqueue_operator.spec import Spec
 from daskqueue_operator.status_schema import STATUS, unknown
 
 ROOT = Path(__file__).parents[2]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 
 import pytest
 from made import claim, view, wanted, world
@@ -73,6 +74,12 @@ def test_without_a_word_from_the_scaling_its_last_one_stays():
     assert (made["backlog"], made["autoscaling"]) == (before["backlog"], before["autoscaling"])
 
 
+@pytest.mark.parametrize(("shards", "dead"), [({"a": READING}, 3), ({"a": READING, "b": None}, 8)])
+def test_dead_letters_of_a_shard_that_is_away_are_not_gone(shards, dead):
+    made = status(view(), replace(RESULT, shards=shards), {"backlog": {"deadLettered": 8}}, 1)
+    assert made["backlog"]["deadLettered"] == dead
+
+
 def other(change):
     """Return a status, and the same with something changed."""
     before = status(view(), RESULT, {}, 1)
@@ -87,6 +94,7 @@ SILENT = {
 }
 NUMBERS = {
     "the backlog": lambda made: made["backlog"].update(ready=6),
+    "one more dead letter": lambda made: made["backlog"].update(deadLettered=4),
     "the age": lambda made: made["backlog"].update(oldestAgeSeconds=8),
     "the time of the last work": lambda made: made["autoscaling"].update(lastActiveTime="now"),
     "the words of the scaling": lambda made: made["autoscaling"].update(message="5 consumers would be nice"),
@@ -94,6 +102,7 @@ NUMBERS = {
 NEWS = {
     "a condition": lambda made: made["conditions"][0].update(reason="Else"),
     "the first message": lambda made: made["backlog"].update(ready=0),
+    "the last dead letter": lambda made: made["backlog"].update(deadLettered=0),
     "the number of consumers": lambda made: made["consumers"].update(replicas=3),
     "what limits it": lambda made: made["autoscaling"].update(limitedBy="None"),
     "the generation": lambda made: made.update(observedGeneration=2),

@@ -19,8 +19,8 @@ def double(number):
 
 
 def test_a_full_queue_refuses_after_the_timeout(make, durable):
-    pool = make.queues(1, durable, maxsize=3)
-    impatient = pool.options(timeout=0.05)
+    pool = make.queues(1, durable, max_messages=3)
+    impatient = pool.options(put_timeout=0.05)
     for number in range(3):
         impatient.submit(double, number)
     with pytest.raises(QueueFullError, match="at most 3"):
@@ -29,7 +29,7 @@ def test_a_full_queue_refuses_after_the_timeout(make, durable):
 
 
 def test_a_submit_waits_for_room(make, durable, gate):
-    pool = make.queues(1, durable, maxsize=2)
+    pool = make.queues(1, durable, max_messages=2)
     make.consumers(pool)
     first = pool.submit(gate.wait, 0)
     gate.expect()
@@ -45,12 +45,12 @@ def test_a_submit_waits_for_room(make, durable, gate):
 
 
 def test_the_bound_holds_while_many_threads_submit(make, gate):
-    pool = make.queues(maxsize=5)
+    pool = make.queues(max_messages=5)
     refused = []
 
     def submit():
         try:
-            pool.options(timeout=0.1).submit(gate.arrive)
+            pool.options(put_timeout=0.1).submit(gate.arrive)
         except QueueFullError as error:
             refused.append(error)
 
@@ -71,8 +71,8 @@ def test_an_error_of_an_asynchronous_submit_means_that_it_was_not_taken(cluster,
         async with Client(
             cluster.scheduler_address, asynchronous=True, direct_to_workers=True, set_as_default=False
         ) as client:
-            pool = await QueuePool(client, name=name, maxsize=2)
-            impatient = pool.options(timeout=0.1)
+            pool = await QueuePool(client, name=name, max_messages=2)
+            impatient = pool.options(put_timeout=0.1)
             answers = await asyncio.gather(
                 *(impatient.submit(double, number) for number in range(6)), return_exceptions=True
             )
@@ -86,26 +86,26 @@ def test_an_error_of_an_asynchronous_submit_means_that_it_was_not_taken(cluster,
 
 
 def test_a_batch_larger_than_the_bound_goes_in_as_there_is_room(make, durable):
-    pool = make.queues(1, durable, maxsize=10)
+    pool = make.queues(1, durable, max_messages=10)
     consumers = make.consumers(pool)
-    jobs = pool.options(timeout=20).map(double, range(100), batch_size=1000)
+    jobs = pool.options(put_timeout=20).map(double, range(100), batch_size=1000)
     consumers.join(timeout=30)
     assert [job.result(timeout=10) for job in jobs] == [2 * number for number in range(100)]
 
 
 def test_a_lot_goes_through_a_small_queue(make, durable):
-    pool = make.queues(2, durable, maxsize=50)
+    pool = make.queues(2, durable, max_messages=50)
     consumers = make.consumers(pool, 2)
-    pool.options(timeout=30).map(double, range(2000), batch_size=20)
+    pool.options(put_timeout=30).map(double, range(2000), batch_size=20)
     consumers.join(timeout=30)
     assert sorted(values_of(consumers.results())) == [2 * number for number in range(2000)]
 
 
 def test_puts_that_share_a_call_do_not_wait_for_each_others_room(make, gate):
     """What fits is taken and handed out, or a full queue would wait for itself."""
-    pool = make.queues(maxsize=4)
+    pool = make.queues(max_messages=4)
     consumers = make.consumers(pool)
-    jobs = pool.options(timeout=20).map(gate.arrive, range(40), batch_size=2)
+    jobs = pool.options(put_timeout=20).map(gate.arrive, range(40), batch_size=2)
     gate.expect(40)
     consumers.join(timeout=30)
     assert len(jobs) == 40
@@ -115,14 +115,14 @@ def test_a_dead_letter_takes_no_room(make):
     def fail():
         raise ValueError("no")
 
-    pool = make.queues(maxsize=1)
+    pool = make.queues(max_messages=1)
     make.consumers(pool)
     for _ in range(3):
-        assert pool.options(timeout=10).submit(fail).exception(timeout=10) is not None
+        assert pool.options(put_timeout=10).submit(fail).exception(timeout=10) is not None
 
 
 def test_cancelling_makes_room(make):
-    pool = make.queues(maxsize=1)
+    pool = make.queues(max_messages=1)
     job = pool.submit(double, 1)
     submitting = threading.Thread(target=lambda: pool.submit(double, 2))
     submitting.start()
@@ -133,7 +133,7 @@ def test_cancelling_makes_room(make):
 
 
 def test_delayed_messages_count(make):
-    pool = make.queues(maxsize=1)
+    pool = make.queues(max_messages=1)
     pool.options(delay=60).submit(double, 1)
     with pytest.raises(QueueFullError):
-        pool.options(timeout=0).submit(double, 2)
+        pool.options(put_timeout=0).submit(double, 2)

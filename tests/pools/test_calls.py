@@ -12,6 +12,7 @@ from daskqueue.actors.cluster import Cluster
 from daskqueue.actors.directory import ActorRef
 from daskqueue.batch import encode_one
 from daskqueue.errors import BatchError, QueueLostError
+from daskqueue.message import PutOptions
 
 
 def ref_of(pool, index=0):
@@ -34,7 +35,7 @@ def test_a_call_brings_the_answer(make):
 def test_a_methods_own_error_comes_as_itself(make):
     pool = make.queues()
     with pytest.raises(BatchError):
-        call(make.client, ref_of(pool), "put", bytes(16), [(0, b"no batch")], 0, 0.0, 0.0).result(timeout=10)
+        call(make.client, ref_of(pool), "put", bytes(16), [(0, b"no batch", PutOptions())], 0.0).result(timeout=10)
 
 
 def test_an_actor_that_is_not_there_is_said_to_be_lost_at_once(make):
@@ -76,7 +77,7 @@ def test_a_parked_call_is_ended_when_its_worker_is_killed(make_fragile):
 def test_a_repeated_put_is_one(make):
     """Dask may send a call twice; so may we."""
     pool = make.queues()
-    put = (ref_of(pool), "put", bytes(16), [(0, encode_one(abs, (1,)))], 0, 0.0, 0.0)
+    put = (ref_of(pool), "put", bytes(16), [(0, encode_one(abs, (1,)), PutOptions())], 0.0)
     first = call(make.client, *put).result(timeout=10)
     assert call(make.client, *put).result(timeout=10) == first
     assert pool[0].qsize() == 1

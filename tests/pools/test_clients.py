@@ -50,10 +50,10 @@ def test_a_client_works_with_and_without_direct_connections(cluster, name, tmp_p
 
 def test_errors_travel_through_the_scheduler_as_themselves(cluster, name):
     with Client(cluster, direct_to_workers=False, set_as_default=False) as client:
-        pool = QueuePool(client, name=name, maxsize=1)
+        pool = QueuePool(client, name=name, max_messages=1)
         pool.submit(double, 1)
         with pytest.raises(QueueFullError, match="at most 1"):
-            pool.options(timeout=0).submit(double, 2)
+            pool.options(put_timeout=0).submit(double, 2)
 
 
 def test_a_cluster_of_threads_works(name, tmp_path):

@@ -180,7 +180,7 @@ def test_an_empty_batch_is_no_message(make):
 
 
 def test_iterables_are_taken_lazily(make):
-    pool = make.queues(maxsize=10)
+    pool = make.queues(max_messages=10)
     taken = []
 
     def calls():
@@ -188,7 +188,7 @@ def test_iterables_are_taken_lazily(make):
             taken.append(number)
             yield (keyword, number)
 
-    jobs = pool.options(timeout=0.1)
+    jobs = pool.options(put_timeout=0.1)
     with pytest.raises(daskqueue.errors.QueueFullError):
         jobs.batch_submit(calls(), batch_size=1)
     assert len(taken) < 10_000

@@ -31,7 +31,7 @@ def ready(view: View, scheduler: Condition, shards: Condition, consumers: Condit
     if missing := [condition for condition in (scheduler, shards) if condition.status != "True"]:
         return Condition(TYPE, "False", *_worst(missing))
     if consumers.status == "True" or consumers.reason in ON_THE_WAY:
-        return Condition(TYPE, "True", "Suspended" if view.queue.spec.suspend else "Serving", _greeting(view))
+        return Condition(TYPE, "True", *_greeting(view))
     deployment = view.observed.get(DEPLOYMENT.kind, names.consumer(view.queue.name))
     some = count(deployment, "readyReplicas") > 0
     return Condition(TYPE, "True" if some else "False", consumers.reason, consumers.message)
@@ -44,7 +44,18 @@ def _worst(missing: Sequence[Condition]) -> tuple[str, str]:
     return first.reason, first.message
 
 
-def _greeting(view: View) -> str:
+def _greeting(view: View) -> tuple[str, str]:
+    """Return reason and message of a queue that works, which somebody may have told to hand out nothing."""
+    name, namespace = view.queue.name, view.queue.namespace
     if view.queue.spec.suspend:
-        return "messages are taken and kept; no consumers run because spec.suspend is true"
-    return f'messages are taken: daskqueue.connect("{view.queue.name}") in namespace {view.queue.namespace}'
+        return (
+            "Suspended",
+            "messages are taken and kept; no consumers run because spec.suspend is true",
+        )
+    if view.scaling is not None and view.scaling.paused:
+        resume = f"kubectl exec -n {namespace} {names.shard(name)}-0 -- daskqueue queue resume"
+        return (
+            "Paused",
+            f"messages are taken and kept; nothing is handed out since somebody paused it: `{resume}`",
+        )
+    return "Serving", f'messages are taken: daskqueue.connect("{name}") in namespace {namespace}'

@@ -33,12 +33,14 @@ class Scaling:
         reason: one word.
         message: a sentence.
         desired: how many consumers it wants.
+        paused: a shard hands out nothing because somebody said so.
     """
 
     active: bool
     reason: str
     message: str
     desired: int
+    paused: bool = False
 
 
 @dataclass(frozen=True)
