@@ -10,7 +10,19 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from distributed import Client
-from measuring import Pair, Section, Spread, close, cluster, in_turns, parser, publish, say, seconds_of
+from measuring import (
+    Pair,
+    Section,
+    Spread,
+    close,
+    cluster,
+    in_turns,
+    let_go,
+    parser,
+    publish,
+    say,
+    seconds_of,
+)
 
 from daskqueue import ConsumerPool, QueuePool, testing
 from daskqueue.middleware import Middleware
@@ -147,8 +159,8 @@ class Contest:
         crew = ConsumerPool(self._client, pool, n_consumers=2, batch_size=BATCH, **consumers)
         crew.start()
         yield pool
-        crew.cancel()
-        close(pool)
+        crew.reset()
+        let_go(pool)
 
     def measure(self, turns: int) -> dict[str, Any]:
         """Return the row of the feature."""

@@ -7,6 +7,7 @@ from daskqueue.consumer import ConsumerBaseClass, DummyConsumer, GeneralConsumer
 from daskqueue.consumer_pool import ConsumerPool
 from daskqueue.job import Job
 from daskqueue.message import Call, Durability, Message, call
+from daskqueue.middleware import Middleware
 from daskqueue.pool import QueuePool
 from daskqueue.running import Reject, Snooze, current
 
@@ -21,6 +22,7 @@ __all__ = [
     "GeneralConsumer",
     "Job",
     "Message",
+    "Middleware",
     "QueuePool",
     "Reject",
     "Snooze",

@@ -210,8 +210,12 @@ class as_completed:  # noqa: N801  the name that users of Dask know
     def _job_maker(self, ending: Settled) -> Callable[[int], Job]:
         """Return what gives the job of an id: the user's own object, if there was one."""
         pool = ending.pool
-        # Others may add to it meanwhile: what is taken out of it is looked at once.
-        self._remember([self._coming.popleft() for _ in range(len(self._coming))])
+        for _ in range(len(self._coming)):  # others may add to it meanwhile
+            job = self._coming.popleft()
+            if job.coming is not None:
+                self._coming.append(job)
+            elif job.put_error is None:
+                self._given.setdefault(job.pool_id, {})[job.id] = job
         given = self._given.get(pool.pool_id)
         if not given:
             return lambda job_id: Job(pool, job_id)
@@ -226,9 +230,9 @@ class as_completed:  # noqa: N801  the name that users of Dask know
         for job in jobs:
             if not isinstance(job, Job):
                 raise TypeError(f"{job!r:.80} is no Job")
-            if job.coming is not None:
+            if job.batch is not None:
                 self._coming.append(job)
-            elif job.put_error is None:
+            else:
                 self._given.setdefault(job.pool_id, {})[job.id] = job
 
 

@@ -8,7 +8,7 @@ import logging
 import weakref
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
 
 from daskqueue.actors.cluster import loop_of
 from daskqueue.actors.consumer_spec import PROCESSES, THREADS
@@ -77,7 +77,7 @@ class ConsumerPool:
         max_concurrency: int = 1,
         *,
         early_ack: bool = False,
-        executor: str = THREADS,
+        executor: Literal["threads", "processes"] = "threads",
         middleware: Sequence[Middleware] = (),
         resources: Mapping[str, Callable[[], Any]] | None = None,
     ) -> None:

@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 # How often it is said what is waited for.
 LOOK_SECONDS = 2.0
 # For so long nobody has consumed when a drain without a time-out gives up; consumers may just be starting.
-ALONE_SECONDS = 10.0
+ALONE_SECONDS = 5.0
 
 
 async def drain(queues: Queues, timeout: float | None) -> None:
@@ -46,14 +46,11 @@ async def drain(queues: Queues, timeout: float | None) -> None:
         left = describe_left(found)
         if give_up_at is not None and clock.now() >= give_up_at:
             raise WaitTimeoutError(f"pool {queues.spec.name!r} was not empty after {timeout:g} s: {left}")
-        if any(status.get("consumers") for status in found):
-            attended_at = clock.now()
-        elif timeout is None and clock.now() - attended_at > ALONE_SECONDS:
-            raise ConsumersNotStartedError(_nobody(queues.spec.name, left))
-        if timeout is None and all(status.get("paused", True) for status in found if pending_of(status)):
-            raise ConsumersNotStartedError(
-                f"pool {queues.spec.name!r} is paused, so drain() would wait for ever ({left}): call resume() first"
-            )
+        if timeout is None:
+            attended = await every_queue.attended(queues)
+            if any(queue.consumers for queue in attended):
+                attended_at = clock.now()
+            _refuse_for_ever(queues.spec.name, left, attended, clock.now() - attended_at)
         logger.info("Draining pool %r: %s", queues.spec.name, left)
 
 
@@ -68,8 +65,17 @@ def describe_left(statuses: list[dict[str, Any]]) -> str:
     return ", ".join(parts) or "nothing"
 
 
-def _nobody(name: str, left: str) -> str:
-    return (
-        f"nobody consumes from pool {name!r} ({left}), so drain() would wait for ever: start a ConsumerPool, "
-        f"or `daskqueue serve consumer --name {name}`; or give drain() a timeout"
-    )
+def _refuse_for_ever(
+    name: str, left: str, attended: list[every_queue.Attended], alone_seconds: float
+) -> None:
+    if alone_seconds > ALONE_SECONDS:
+        raise ConsumersNotStartedError(
+            f"nobody consumes from pool {name!r} ({left}), so drain() would wait for ever: start a ConsumerPool, "
+            f"or `daskqueue serve consumer --name {name}`; or give drain() a timeout"
+        )
+    waiting = [queue for queue in attended if queue.waiting]
+    if waiting and all(queue.paused for queue in waiting):
+        raise ConsumersNotStartedError(
+            f"pool {name!r} is paused ({left}), so drain() would wait for ever: call resume() first, "
+            "or give drain() a timeout"
+        )

@@ -80,7 +80,7 @@ class Endings:
         self._ended: deque[Ending] = deque()
         self._unheard: list[tuple[QueuePool, Life, Runs, Exception]] = []
         self._closed = False
-        self._forgotten = 0  # how often
+        self._coming: dict[Future[Placed], list[Job]] = {}
         self.left = 0  # jobs that have not ended
         self.ready = 0  # jobs whose end nobody has taken yet
         self._added = 0
@@ -98,23 +98,18 @@ class Endings:
                 self._want(jobs.pool, life, runs)
             return
         here: dict[str, list[int]] = {}
-        coming: dict[Future[Placed], list[Job]] = {}
         for job in jobs:
             if not isinstance(job, Job):
                 raise TypeError(f"{job!r:.80} is no Job")
-            if (future := job.batch) is not None:
-                coming.setdefault(future, []).append(job)
+            if job.pool_id not in self._pools:
+                self._know(job.pool)
+            if (batch := job.batch) is not None:
+                self._expect(batch, job)
             else:
                 here.setdefault(job.pool_id, []).append(job.id)
-            self._know(job.pool)
         for pool_id, ids in here.items():
             for life, runs in wanted_of(ids).items():
                 self._want(self._pools[pool_id], life, runs)
-        for future, those in coming.items():
-            with self._changed:
-                self.left += len(those)
-                self._added += len(those)
-            future.add_done_callback(partial(self._placed, self._forgotten, those))
 
     def take(self) -> list[Ending]:
         """Wait for ends and return those that are there; nothing when all have been taken.
@@ -158,7 +153,7 @@ class Endings:
             self._wanted.clear()
             self._ended.clear()
             self._unheard.clear()
-            self._forgotten += 1
+            self._coming.clear()
             self.left = self.ready = self._added = 0
         for (pool_id, _), watch in watches:
             # The loop may be gone already, and its polls with it.
@@ -199,6 +194,16 @@ class Endings:
             pool.queues.check_open()
             self._pools[pool.pool_id] = pool
 
+    def _expect(self, batch: Future[Placed], job: Job) -> None:
+        """Wait for a job when its record batch has been put, together with those that are in it, too."""
+        with self._changed:
+            jobs = self._coming.setdefault(batch, [])
+            jobs.append(job)
+            self.left += 1
+            self._added += 1
+        if len(jobs) == 1:
+            batch.add_done_callback(self._placed)
+
     def _want(self, pool: QueuePool, life: Life, runs: Runs) -> None:
         place = pool.pool_id, life
         with self._changed:
@@ -234,11 +239,12 @@ class Endings:
                 self._watches[place] = pool.connection.waiting.watch(life, took, failed)
         self._watches[place].add(runs)
 
-    def _placed(self, forgotten: int, jobs: list[Job], future: Future[Placed]) -> None:
+    def _placed(self, batch: Future[Placed]) -> None:
         """Go on with jobs whose batch has been put; runs in whatever thread tells of it."""
-        error = RuntimeError("its put was cancelled") if future.cancelled() else future.exception()
+        error = RuntimeError("its put was cancelled") if batch.cancelled() else batch.exception()
         with self._changed:
-            if self._closed or forgotten != self._forgotten:
+            jobs = self._coming.pop(batch, None)
+            if jobs is None:
                 return
             self.left -= len(jobs)
             self._added -= len(jobs)

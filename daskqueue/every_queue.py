@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from daskqueue.actors.settlement import runs_of
 from daskqueue.errors import DaskQueueError, QueueLostError
@@ -17,6 +17,14 @@ if TYPE_CHECKING:
 _STATUS_SECONDS = 5.0
 
 
+class Attended(NamedTuple):
+    """Whether a queue has messages that wait, how many consume from it, and whether it is paused."""
+
+    waiting: bool
+    consumers: int
+    paused: bool
+
+
 async def statuses(queues: Queues, pool_id: str) -> list[dict[str, Any]]:
     """Return what each queue says of itself; one that does not answer is marked ``lost``.
 
@@ -27,6 +35,12 @@ async def statuses(queues: Queues, pool_id: str) -> list[dict[str, Any]]:
     return list(
         await asyncio.gather(*(_status(queues, index, pool_id) for index in range(queues.spec.n_queues)))
     )
+
+
+async def attended(queues: Queues) -> list[Attended]:
+    """Return who takes care of each queue that answers."""
+    found = await asyncio.gather(*(_attended(queues, index) for index in range(queues.spec.n_queues)))
+    return [queue for queue in found if queue is not None]
 
 
 async def sizes(queues: Queues) -> dict[str, int]:
@@ -71,3 +85,14 @@ async def _status(queues: Queues, index: int, pool_id: str) -> dict[str, Any]:
     except DaskQueueError as error:
         return {"name": f"queue {index}", "lost": str(error), "finished": 0}
     return status
+
+
+async def _attended(queues: Queues, index: int) -> Attended | None:
+    try:
+        stats: dict[str, Any] = await queues.call(
+            index, "look.stats", deadline=_STATUS_SECONDS, patience=_STATUS_SECONDS
+        )
+    except DaskQueueError:
+        return None
+    messages = stats["messages"]
+    return Attended(bool(messages["ready"] + messages["delayed"]), stats["consumers"], stats["paused"])

@@ -262,6 +262,8 @@ class Lingerer:
                 del self._piles[pile.key]
                 if self._last is pile:
                     self._last = None
+            if not pile.calls:
+                return  # its time was up before its first call was in it: that begins another
             try:
                 data = encode_calls(pile.calls, None, pile.records)
                 self._fly(pile.placed, _Flight(len(data), len(pile.calls), pile.owner))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Generator, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, Unpack, cast, overload
 
@@ -27,7 +27,7 @@ from daskqueue.operations import Operations
 from daskqueue.options import NAMELESS, Backoff, Choices, Names, Overflow, SubmitOptions, Types, changed
 from daskqueue.pool_settings import settings_of
 from daskqueue.submitting import Coding, arguments_of, batched
-from daskqueue.task import Task, task_of
+from daskqueue.task import task_of
 from daskqueue.windowed import Windowed
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
     from daskqueue.actors.producer import Placed
     from daskqueue.lingering import Lingerer
+    from daskqueue.task import AsyncTask, Decorator, Task
 
     P = ParamSpec("P")
     R = TypeVar("R")
@@ -154,7 +155,9 @@ class QueuePool(Operations):
     # Submitting
 
     @overload
-    def submit(self, function: Task[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Job[R]: ...
+    def submit(
+        self, function: Callable[P, Coroutine[Any, Any, R]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> Job[R]: ...
     @overload
     def submit(self, function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Job[R]: ...
     def submit(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Job:
@@ -338,9 +341,11 @@ class QueuePool(Operations):
         return Batching(self)
 
     @overload
+    def task(self, function: Callable[P, Coroutine[Any, Any, R]], /) -> AsyncTask[P, R]: ...
+    @overload
     def task(self, function: Callable[P, R], /) -> Task[P, R]: ...
     @overload
-    def task(self, /, **choices: Unpack[Choices]) -> Callable[[Callable[P, R]], Task[P, R]]: ...
+    def task(self, /, **choices: Unpack[Choices]) -> Decorator: ...
     def task(self, function: Callable[..., Any] | None = None, /, **choices: Unpack[Choices]) -> Any:
         """Make a function a task of this pool: ``@pool.task`` or ``@pool.task(retries=3, ...)``.
 
@@ -359,9 +364,9 @@ class QueuePool(Operations):
         """Return a ``concurrent.futures.Executor`` whose futures are messages of this pool.
 
         Args:
-            choices: what :meth:`options` takes.
+            choices: what :meth:`options` takes; submits linger for 1 ms unless you say otherwise.
         """
-        return QueueExecutor(self.options(**choices))
+        return QueueExecutor(self.options(**cast("Choices", {"linger": "1ms", **choices})))
 
     # Opening
 

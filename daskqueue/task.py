@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, Unpack, cast
+from collections.abc import Callable, Coroutine, Iterable
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Protocol, TypeVar, Unpack, cast, overload
 
 from daskqueue.functions import reference_of
 
@@ -71,15 +71,24 @@ class Task(Generic[P, R]):
         return f"<Task {self.__qualname__} of {self.pool.name!r}>"
 
 
-class AsyncTask(Task[P, Any]):
+class AsyncTask(Task[P, R]):
     """The task of an ``async def`` function; consumers know such a one by its call."""
 
-    async def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Any:
+    async def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:  # type: ignore[override]  # awaited first
         """Run the function here and now."""
-        return await cast("Any", self.function(*args, **kwargs))
+        return cast("R", await cast("Any", self.function(*args, **kwargs)))
 
 
-def task_of(function: Callable[P, R], pool: QueuePool, choices: Choices) -> Task[P, R]:
+class Decorator(Protocol):
+    """Makes functions tasks of one pool."""
+
+    @overload
+    def __call__(self, function: Callable[P, Coroutine[Any, Any, R]], /) -> AsyncTask[P, R]: ...
+    @overload
+    def __call__(self, function: Callable[P, R], /) -> Task[P, R]: ...
+
+
+def task_of(function: Callable[..., Any], pool: QueuePool, choices: Choices) -> Any:
     """Return *function* as a task of a pool.
 
     Raises:

@@ -90,7 +90,7 @@ class Answers:
         answer: Answer = []
         size = 0
         for run in ended:
-            outcomes = await self._engine.outcomes(run)
+            outcomes = await self._engine.endings.outcomes(run)
             answer.extend((o.state, to_pairs(o.runs), bytes(o.blob), o.reason) for o in outcomes)
             unknown = subtract((run,), merge(part for o in outcomes for part in o.runs))
             if unknown:

@@ -75,7 +75,7 @@ class LeaseWatch:
                 async with asyncio.timeout(seconds):
                     await self._changed.wait()
             except TimeoutError:
-                await self._engine.expire()
+                await self._engine.leases.expire()
             self._changed.clear()
 
     async def _take_back_lost(self) -> None:
@@ -94,4 +94,4 @@ class LeaseWatch:
         for holder in lost:
             self._early.lose(holder)
         if lost:
-            await self._engine.lose(lost)
+            await self._engine.leases.lose(lost)

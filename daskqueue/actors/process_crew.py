@@ -134,12 +134,12 @@ class Crew:
             f"from daskqueue.actors.process_server import main; main({theirs.fileno()}, {os.getpid()})"
         )
         with theirs:
-            # A session of its own: Ctrl-C in a terminal is for the consumer, which lets them finish.
+            # A group of its own: Ctrl-C in a terminal is for the consumer, which lets them finish.
             self._server = subprocess.Popen(  # noqa: S603
                 [sys.executable, "-c", code],
                 stdin=subprocess.DEVNULL,
                 pass_fds=[theirs.fileno()],
-                start_new_session=True,
+                process_group=0,
             )
         asyncio.get_running_loop().add_reader(self._control, self._read_news)
 

@@ -330,6 +330,7 @@ class ProcessRunner:
                 return
             seat = min(free, key=lambda seat: len(seat.portions))
             seat.portions.append(portion)
+            self._dealer.begin(seat.portions[0])
             self._give(seat, portion)
 
     def _give(self, seat: Seat, portion: Portion) -> None:
@@ -366,12 +367,13 @@ class ProcessRunner:
             said = [Settlement(*settlement) for settlement in settlements]
             timings = [Timing(*timing) for timing in times]
             portion.work.report(count, said, timings)
-            self._dealer.learn(sum(timing.seconds * timing.messages for timing in timings), count)
+            seconds = sum(timing.seconds * timing.messages for timing in timings)
+            self._dealer.learn(portion, seconds, count)
         if over:
             seat.portions.pop(0)
             self._put_back(portion, portion.next)
-            if portion.work.watch is not None and portion.work.ended:
-                portion.work.watch.stop()
+            if seat.portions:
+                self._dealer.begin(seat.portions[0])
             self._deal()
         self._on_end()
 

@@ -38,6 +38,8 @@ def main(descriptor: int, parent: int) -> None:
     """
     end_with_parent(parent)
     Server(socket.socket(fileno=descriptor)).run()
+    # There is nothing to clean up, and the consumer waits for the end.
+    os._exit(0)
 
 
 def end_with_parent(parent: int) -> None:

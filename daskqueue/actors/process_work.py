@@ -21,6 +21,32 @@ QUICK_SECONDS = 0.01
 _NEWEST = 0.5
 
 
+class Share(Stopwatch):
+    """How long a slice has kept its children busy, shared out among all that there are.
+
+    Until one of them has said, it is the time since the first has begun.
+
+    Args:
+        processes: how many children there are.
+    """
+
+    __slots__ = ("_busy_seconds", "_processes")
+
+    def __init__(self, processes: int) -> None:
+        super().__init__()
+        self._processes = processes
+        self._busy_seconds = 0.0
+
+    @property
+    def seconds(self) -> float:
+        """The share; see the class."""
+        return self._busy_seconds / self._processes or super().seconds
+
+    def add(self, seconds: float) -> None:
+        """Add what a child says."""
+        self._busy_seconds += seconds
+
+
 class ProcessWork(Work):
     """Leased messages that are run by children: how they ended is known as what the queue is to be told of it.
 
@@ -117,8 +143,15 @@ class Dealer:
         """Whether a child should have its next portion before it has ended one."""
         return self._task_seconds is not None and self._task_seconds < QUICK_SECONDS
 
-    def learn(self, seconds: float, count: int) -> None:
-        """Take into account how long messages took in a child."""
+    def begin(self, portion: Portion) -> None:
+        """Take note that a child has come to a portion."""
+        if portion.work.watch is None:
+            portion.work.watch = Share(self._processes)
+
+    def learn(self, portion: Portion, seconds: float, count: int) -> None:
+        """Take into account how long messages of a portion took in a child."""
+        if isinstance(portion.work.watch, Share):
+            portion.work.watch.add(seconds)
         if count:
             each, known = seconds / count, self._task_seconds
             self._task_seconds = each if known is None else known + _NEWEST * (each - known)
@@ -132,8 +165,6 @@ class Dealer:
         start, end = work.waiting[0]
         size = 1 if work.alone else min(self._size(), end - start)
         work.waiting[:1] = [(start + size, end)] if start + size < end else []
-        if work.watch is None:
-            work.watch = Stopwatch()
         self._numbers += 1
         return Portion(self._numbers, work, start, start + size)
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from distributed import get_worker
@@ -19,63 +19,35 @@ from daskqueue.actors.dead_letters import DeadLetters
 from daskqueue.actors.directory import ActorRef, Directory
 from daskqueue.actors.door import Door, worker_loop
 from daskqueue.actors.early import EarlyAcks
+from daskqueue.actors.hearing import hear
 from daskqueue.actors.interpreter import SwitchInterval
 from daskqueue.actors.lease_watch import LeaseWatch
 from daskqueue.actors.overview import Overview
 from daskqueue.actors.parking import Bell, ParkingLot, Presence
+from daskqueue.actors.queue_spec import QueueSpec, incarnation_of
 from daskqueue.actors.settlement import Pairs, Settlement, to_pairs, to_runs
-from daskqueue.clock import Clock, new_incarnation, new_name
+from daskqueue.clock import Clock, new_name
 from daskqueue.core.tally import Receipt, State
 from daskqueue.engine.engine import Counts, Engine
 from daskqueue.engine.files import Files
 from daskqueue.engine.meter import Meter
 from daskqueue.engine.reading import QueueReading
-from daskqueue.engine.records import FAILED, RETURNED
-from daskqueue.engine.settings import QueueSettings
 from daskqueue.errors import FolderError, MessagesLostError, QueueFullError, QueueLostError
-from daskqueue.message import INCARNATION_BITS, Durability, PutOptions, Run, Terms
+from daskqueue.message import Durability, PutOptions, Run, Terms
 from daskqueue.metrics.collector import EXHIBIT
 from daskqueue.metrics.queues import QueueSource
 from daskqueue.storage.fs import LocalFileSystem
 from daskqueue.storage.memory import MemoryFileSystem
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from daskqueue.actors.node import Node
     from daskqueue.storage.fs import FileSystem
 
 logger = logging.getLogger(__name__)
 
 
-# A durable queue goes on with its sequences when it is re-opened, so it stays the same incarnation.
-DURABLE_INCARNATION = 1
 # How long a host's consumer may be away from the scheduler before others get what it holds.
 HOSTED_PATIENCE_SECONDS = 10.0
-
-
-@dataclass(frozen=True, slots=True)
-class QueueSpec:
-    """All that a worker needs to open one queue of a pool.
-
-    *defaults* is what clients of a hosted pool take where their user says nothing.
-    """
-
-    pool_id: str
-    pool_name: str
-    index: int
-    key: str
-    durability: Durability
-    dirpath: str | None
-    former_incarnation: int
-    settings: QueueSettings = field(default_factory=QueueSettings)
-    create: bool = True
-    hosted: bool = False
-    defaults: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def folder(self) -> Path:
-        return pool_folder.queue_folder(self.dirpath or "/", self.pool_name, self.index)
 
 
 def open_actor(spec: QueueSpec) -> Door:
@@ -93,7 +65,7 @@ class QueueService:
         kind = "DurableQueue" if spec.durability is Durability.DURABLE else "TransientQueue"
         self.name = f"{kind}-{new_name()}"
         self._spec = spec
-        self._incarnation = _incarnation(spec)
+        self._incarnation = incarnation_of(spec)
         self._node = node
         self._loop = loop
         self._clock = clock or Clock()
@@ -160,7 +132,7 @@ class QueueService:
     async def wind(self) -> float | None:
         """Do what is due by now; return the seconds until more is, None if nothing will be by itself."""
         engine = self._open_engine()
-        await engine.expire()
+        await engine.leases.expire()
         self._look_again()
         return engine.seconds_to_next_event()
 
@@ -257,12 +229,13 @@ class QueueService:
         engine = self._open_engine()
         await engine.writable()
         for fields in settlements:
-            self._settle(engine, consumer, pool, Settlement(*fields))
+            if hear(engine.leases, self._early, consumer, pool, Settlement(*fields)):
+                self._look_again()
         if want < 1:
             return None
         if want > slice_size:
             want = min(want, max(engine.fair_share(), slice_size))
-        leased = await engine.lease(consumer, pool, request, want, max_bytes)
+        leased = await engine.leases.lease(consumer, pool, request, want, max_bytes)
         self._parked.taken()
         if leased is None:
             return None
@@ -270,7 +243,7 @@ class QueueService:
         if early:
             runs = [Run(part.first, part.first + part.size) for part in leased.slices]
             self._early.begin(consumer, runs)
-            engine.ack(Receipt(leased.lease, leased.epoch), runs, None)
+            engine.leases.ack(Receipt(leased.lease, leased.epoch), runs, None)
         slices = [(part.first, part.size, part.data) for part in leased.slices]
         return leased.lease, leased.epoch, slices, leased.notes
 
@@ -282,12 +255,12 @@ class QueueService:
 
     async def extend(self, consumer: str, leases: Sequence[int]) -> list[int]:
         """Prolong leases; return those still held."""
-        return list(self._open_engine().extend(consumer, leases))
+        return list(self._open_engine().leases.extend(consumer, leases))
 
     async def cancels(self, consumer: str, seconds: float) -> list[tuple[int, int]]:
         """Return what the consumer holds whose cancel was asked for; wait for the first of it up to *seconds*."""
         give_up_at = self._clock.now() + seconds
-        while not (asked := self._open_engine().asked(consumer)):
+        while not (asked := self._open_engine().leases.asked(consumer)):
             if not await self._asked.wait(give_up_at - self._clock.now()):
                 break
         return to_pairs(asked)
@@ -302,7 +275,8 @@ class QueueService:
         engine = self._open_engine()
         await engine.writable()
         held = [
-            engine.progress(Receipt(lease, epoch), sequence, note) for lease, epoch, sequence, note in remarks
+            engine.leases.progress(Receipt(lease, epoch), sequence, note)
+            for lease, epoch, sequence, note in remarks
         ]
         if not all(held):
             logger.debug("%s told of messages that are no longer its own", consumer)
@@ -311,7 +285,7 @@ class QueueService:
     async def lose(self, consumer: str) -> None:
         """Take back what a consumer holds that says good-bye."""
         self._early.lose(consumer)
-        await self._open_engine().lose([consumer])
+        await self._open_engine().leases.lose([consumer])
 
     # Those who wait
 
@@ -341,7 +315,9 @@ class QueueService:
         self, pool: str, after: tuple[int, int] | None, max_bytes: int
     ) -> tuple[list[tuple[str, list[tuple[int, int]], bytes]], tuple[int, int] | None]:
         """Return a page of what the tasks of a consumer pool returned, and where the next one begins."""
-        page = await self._open_engine().page(pool, (after[0], after[1]) if after else None, max_bytes)
+        page = await self._open_engine().endings.page(
+            pool, (after[0], after[1]) if after else None, max_bytes
+        )
         found = [(part.consumer, to_pairs(part.runs), bytes(part.blob)) for part in page.outcomes]
         return found, page.after
 
@@ -486,40 +462,7 @@ class QueueService:
     def _work_left(self) -> bool:
         return self._engine is not None and self._engine.leasable() > 0
 
-    def _settle(self, engine: Engine, consumer: str, pool: str, said: Settlement) -> None:
-        receipt = Receipt(said.lease, said.epoch)
-        if said.late:
-            if said.returned and said.results is not None:
-                engine.complete(pool, consumer, RETURNED, to_runs(said.returned), said.results)
-            if said.raised:
-                engine.complete(pool, consumer, FAILED, to_runs(said.raised), said.failures)
-            ended = [*said.returned, *said.raised, *said.released, *said.crashed, *said.stopped]
-            self._early.end(consumer, to_runs(ended))
-            return
-        if said.returned:
-            engine.ack(receipt, to_runs(said.returned), said.results)
-        if said.raised:
-            engine.nack(receipt, to_runs(said.raised), said.failures, said.reason, final=said.final)
-            self._look_again()
-        if said.released:
-            engine.release(receipt, to_runs(said.released), said.delay)
-            self._look_again()
-        if said.crashed:
-            engine.crash(receipt, to_runs(said.crashed))
-        if said.stopped:
-            engine.stop(receipt, to_runs(said.stopped))
-
 
 def _options(fields: Sequence[Any]) -> PutOptions:
     retries, delay, not_before, expires, drop_oldest, terms = fields
     return PutOptions(retries, delay, not_before, expires, drop_oldest, Terms(*terms))
-
-
-def _incarnation(spec: QueueSpec) -> int:
-    """Return which life this is: a transient queue begins its sequences anew, and no old id may come again."""
-    if spec.durability is Durability.DURABLE:
-        return DURABLE_INCARNATION
-    chosen = spec.former_incarnation
-    while chosen == spec.former_incarnation:
-        chosen = new_incarnation(INCARNATION_BITS)
-    return chosen

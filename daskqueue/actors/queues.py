@@ -13,7 +13,8 @@ from daskqueue.actors.caller import DEADLINE_SECONDS
 from daskqueue.actors.cluster import Cluster, Held
 from daskqueue.actors.directory import ActorRef
 from daskqueue.actors.pool_folder import PoolRecord, queue_folder
-from daskqueue.actors.queue import DURABLE_INCARNATION, QueueSpec, open_actor
+from daskqueue.actors.queue import open_actor
+from daskqueue.actors.queue_spec import DURABLE_INCARNATION, QueueSpec
 from daskqueue.actors.shards import Shards
 from daskqueue.actors.surplus import open_surplus
 from daskqueue.clock import Clock

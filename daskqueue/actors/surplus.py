@@ -39,8 +39,8 @@ async def open_surplus(queues: Queues, known: int) -> int:
         queues.let_go(index)
     if kept:
         logger.info(
-            "Pool %r has %d queues and was opened with %d: the surplus gets no new messages, and is consumed until it "
-            "is empty (%s)",
+            "Pool %r has %d queues and was opened with %d: the surplus gets no new messages, and is consumed "
+            "until it is empty (%s)",
             queues.spec.name,
             last + 1,
             asked,

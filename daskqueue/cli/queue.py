@@ -21,11 +21,12 @@ RATES = ("enqueued", "delivered", "acked", "retried", "dead")
 def stats(name: Name = None, scheduler: Scheduler = None, timeout: Timeout = "30s") -> None:
     """Show how many messages each shard has, and what has become of them of late."""
     with reached(name, scheduler, timeout) as pool:
-        found = pool.stats()
+        found, called = pool.stats(), pool.name
     rates = (f"{rate}/s#" for rate in RATES)
     shown = table("shard", *(f"{state}#" for state in STATES), "bytes#", *rates, "")
-    for shard, numbers in [*found.items(), ("all", found.total)]:
-        shown.add_row(escape(shard), *_cells(numbers))
+    for number, numbers in enumerate(found.values()):
+        shown.add_row(f"{called}-{number}", *_cells(numbers))
+    shown.add_row("all", *_cells(found.total))
     console().print(shown)
 
 

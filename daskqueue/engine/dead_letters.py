@@ -30,7 +30,7 @@ class DeadRow(NamedTuple):
         attempts: tries of each that raised.
         losses: deliveries of each that were lost.
         reason: why they died.
-        put_at: when they were put; None if that is not known.
+        put_at: when they were put, as far as it is known: not later than that, or None.
         died_at: when they died; None if that is not known.
         batch: their record batch; empty if it was not wanted or cannot be read.
         failures: what they raised, as a blob of results; empty if nothing was raised, or as *batch*.
@@ -128,6 +128,8 @@ class DeadLetters:
     def _row(self, run: Run, letter: DeadLetter, batch: bytes = b"", failures: bytes = b"") -> DeadRow:
         tally = letter.tally
         put_at = self._ledger.book.marks.put_at(run.first)
+        if put_at is not None and letter.died_at is not None:
+            put_at = min(put_at, letter.died_at)  # after a crash it is the time of the opening
         return DeadRow(
             *run, tally.attempts, tally.losses, letter.reason, put_at, letter.died_at, batch, failures
         )

@@ -2,73 +2,43 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 from daskqueue.batch import Batch
-from daskqueue.clock import Clock, Stopwatch, jitter
+from daskqueue.clock import Clock, Stopwatch
 from daskqueue.core import reads
 from daskqueue.core.apply import apply
-from daskqueue.core.backoff import backoff
 from daskqueue.core.commands import (
-    Ack,
     Cancel,
-    Command,
-    Crash,
-    Expire,
-    Extend,
-    Grant,
-    Lease,
-    Lose,
-    Nack,
-    Note,
     Pause,
     Purge,
     Put,
-    Release,
-    Settled,
-    Stop,
 )
-from daskqueue.core.facts import Acked, Committed, Died, Enqueued, Fact
-from daskqueue.core.runs import intersect, merge, subtract
-from daskqueue.core.special import with_terms
-from daskqueue.core.tally import Receipt, State
-from daskqueue.engine.batches import BatchReader, Slice
+from daskqueue.core.facts import Committed, Enqueued
+from daskqueue.core.runs import merge
+from daskqueue.core.tally import State
+from daskqueue.engine.batches import BatchReader
 from daskqueue.engine.commit import GroupCommit
 from daskqueue.engine.dead_letters import DeadLetters
+from daskqueue.engine.endings import Endings
 from daskqueue.engine.files import Files
+from daskqueue.engine.leases import Leases
 from daskqueue.engine.ledger import Ledger
 from daskqueue.engine.meter import Meter
-from daskqueue.engine.outcomes import Missing, OutcomeStore, Page, cut
+from daskqueue.engine.outcomes import OutcomeStore
 from daskqueue.engine.overview import Overview
 from daskqueue.engine.reading import QueueReading, read
-from daskqueue.engine.records import FAILED, RETURNED, Outcome, fact_frame
+from daskqueue.engine.records import fact_frame
 from daskqueue.engine.recovery import Book
 from daskqueue.engine.settings import QueueSettings
 from daskqueue.engine.upkeep import Upkeep
-from daskqueue.errors import QueueFullError, StaleReceiptError, StorageError
-from daskqueue.message import PLAIN, PutOptions, Run, Terms
+from daskqueue.errors import QueueFullError, StorageError
+from daskqueue.message import PutOptions, Run
 
 logger = logging.getLogger(__name__)
-
-# A read larger than this leaves the event loop.
-_LARGE_READ_BYTES = 256 << 10
-
-# What a consumer is told of messages that are not as plain as can be: first, last, attempts, losses, terms,
-# and how far an earlier attempt said it was.
-NoteOf = tuple[int, int, int, int, Terms | None, bytes | None]
-
-
-class Leased(NamedTuple):
-    """A lease with its messages: number and epoch are the receipt."""
-
-    lease: int
-    epoch: int
-    slices: tuple[Slice, ...]
-    notes: list[NoteOf]
 
 
 class Counts(NamedTuple):
@@ -132,6 +102,10 @@ class Engine:
         )
         self.ledger = Ledger(files, self._commit, clock, on_settled)
         self._upkeep = Upkeep(files, self._reader, thread, clock)
+        self.leases = Leases(
+            self.ledger, self._reader, self._meter, settings, thread, self.writable, on_ready
+        )
+        self.endings = Endings(self.ledger, thread)
         self.dead = DeadLetters(self.ledger, self._reader, thread, self.writable, on_ready)
         self.overview = Overview(self.ledger, self._reader, thread, self.reading)
 
@@ -193,136 +167,6 @@ class Engine:
     def held_bytes(self) -> int:
         """How many bytes the messages take that have not come to an end."""
         return self._book.sizes.total
-
-    async def lease(self, consumer: str, pool: str, request: int, want: int, max_bytes: int) -> Leased | None:
-        """Hand out up to *want* messages, about *max_bytes* of them at most, but at least one.
-
-        Returns:
-            The lease with its messages, or None when there is nothing for this consumer now.
-        """
-        await self.writable()
-        command = Lease(consumer, pool, request, want, self._settings.lease_seconds)
-        grant, facts = self.ledger.decide(command)
-        if grant is None:
-            self.ledger.record(facts)
-            return None
-        fitting = self._fitting(grant, max_bytes)
-        if fitting < grant.count and facts:
-            command = Lease(consumer, pool, request, fitting, self._settings.lease_seconds)
-            grant, facts = self.ledger.decide(command)
-            if grant is None:
-                return None
-        self.ledger.record(facts)
-        if facts:
-            self._meter.leased(grant, self._book.marks, self._clock.now())
-        await self._warm(grant.runs)
-        slices = tuple(self._reader.slices(grant.runs))
-        await self._bury_damaged(grant, slices)
-        return Leased(*grant.receipt, slices, reads.notes_on(self._queue, grant.pieces))
-
-    def ack(self, receipt: Receipt, runs: Iterable[Run], blob: bytes | None) -> int:
-        """Settle messages that returned; *blob* has their results in order, None to keep none.
-
-        Returns:
-            How many of them this lease no longer holds, so that their results are not kept.
-        """
-        lease = self._queue.leases.get(receipt.lease)
-        runs = merge(runs)
-        witness = b""
-        now = self._clock.now()
-        try:
-            settled, facts = self.ledger.decide(Ack(receipt, runs))
-        except StaleReceiptError:
-            return sum(run.count for run in runs)
-        self._meter.acked(settled.counted, self._book.marks, now)
-        if lease is not None and blob is not None and settled.counted:
-            returned = Outcome(RETURNED, lease.pool, lease.consumer, runs, blob)
-            self._keep(returned, settled.counted)
-            witness = self._outcomes.witness()
-        self.ledger.record(facts, lambda fact: witness if isinstance(fact, Acked) else b"")
-        return sum(run.count for run in settled.stale)
-
-    def nack(self, receipt: Receipt, runs: Iterable[Run], blob: bytes, reason: str, *, final: bool) -> int:
-        """Give back messages that raised; *blob* has their failures in order.
-
-        Each is run again after a pause, or becomes a dead letter when it has no retry left or *final* is set.
-
-        Returns:
-            How many of them this lease no longer holds.
-        """
-        runs = merge(runs)
-        failed = Outcome(FAILED, "", "", runs, blob)
-        stale = 0
-        for (attempts, terms), part in self._alike(receipt, runs).items():
-            first, most = terms.backoff_seconds, terms.backoff_max_seconds
-            pause = backoff(
-                attempts + 1,
-                self._settings.backoff_seconds if first is None else first,
-                self._settings.backoff_max_seconds if most is None else most,
-                jitter(),
-            )
-            settled = self._settle(
-                Nack(receipt, part, reason, pause, final), lambda fact: _failures_of(fact, failed)
-            )
-            stale += sum(run.count for run in (part if settled is None else settled.stale))
-        return stale
-
-    def _settle(
-        self, command: Command[Settled], attachment: Callable[[Fact], bytes] = lambda _: b""
-    ) -> Settled | None:
-        """Decide and record what a consumer says of a lease; None if nothing is known of the lease."""
-        try:
-            settled, facts = self.ledger.decide(command)
-        except StaleReceiptError:
-            return None
-        self.ledger.record(facts, attachment)
-        return settled
-
-    def complete(self, pool: str, consumer: str, outcome: str, runs: Iterable[Run], blob: bytes) -> None:
-        """Keep how messages ended that were acked before they ran."""
-        self._outcomes.append(Outcome(outcome, pool, consumer, merge(runs), blob))
-        self._commit.soon()
-        self._on_settled()
-
-    def release(self, receipt: Receipt, runs: Iterable[Run], delay_seconds: float = 0.0) -> None:
-        """Give back messages: unstarted and ready again at once, or to be run after a while."""
-        self._settle(Release(receipt, merge(runs), delay_seconds))
-        self._on_ready()
-
-    def crash(self, receipt: Receipt, runs: Iterable[Run]) -> None:
-        """Note that messages have killed the process that ran them."""
-        self._settle(Crash(receipt, merge(runs)))
-        self._on_ready()
-
-    def stop(self, receipt: Receipt, runs: Iterable[Run]) -> None:
-        """Note that messages ended because they were asked to; they are cancelled."""
-        self._settle(Stop(receipt, merge(runs)))
-
-    def progress(self, receipt: Receipt, sequence: int, note: bytes) -> bool:
-        """Keep how far a leased message is, and prolong its lease; return whether the lease lives."""
-        held, facts = self.ledger.decide(Note(receipt, sequence, note, self._settings.lease_seconds))
-        self.ledger.record(facts)
-        return held
-
-    def extend(self, consumer: str, leases: Collection[int]) -> tuple[int, ...]:
-        """Prolong leases; return the numbers of those that the consumer still holds."""
-        held, facts = self.ledger.decide(Extend(consumer, self._settings.lease_seconds, leases))
-        self.ledger.record(facts)
-        return held
-
-    async def expire(self) -> None:
-        """Take back what leases past their deadline hold, and wake whoever waits for delayed messages."""
-        await self._ready_again(Expire())
-
-    async def lose(self, consumers: Collection[str]) -> None:
-        """Take back what consumers hold that are known to be gone."""
-        await self._ready_again(Lose(consumers))
-
-    async def _ready_again(self, command: Expire | Lose) -> None:
-        await self.writable()
-        _, facts = self.ledger.decide(command)
-        self.ledger.record(facts)
-        self._on_ready()
 
     async def cancel(self, runs: Iterable[Run]) -> tuple[Run, ...]:
         """Drop messages that wait; return those that were dropped, once that is durable.
@@ -403,37 +247,9 @@ class Engine:
         """Return what state the messages of *run* are in."""
         return reads.state_of(self._queue, run)
 
-    def asked(self, consumer: str) -> tuple[Run, ...]:
-        """Return what a consumer holds whose cancel was asked for."""
-        return reads.asked_of(self._queue, consumer)
-
     def notes(self, run: Run) -> list[tuple[int, bytes]]:
         """Return how far the messages of *run* said they are: sequence and note."""
         return sorted((s, note) for s, note in self._queue.notes.items() if run.first <= s < run.last)
-
-    async def outcomes(self, run: Run) -> list[Outcome]:
-        """Return how the messages of *run* ended, those of them that did and are still kept."""
-        await self._scan_outcomes()
-        failures = [
-            part
-            for entry in self._book.failures.overlapping(run.first, run.last)
-            for part in self._files.read_failures(entry)
-        ]
-        return [part for outcome in self._outcomes.find(run) for part in self._of_settled(outcome)] + failures
-
-    def missing(self) -> Missing:
-        """Return what is to be said of settled messages that :meth:`outcomes` knows nothing of."""
-        return self._outcomes.missing()
-
-    async def page(self, pool: str, after: tuple[int, int] | None, max_bytes: int) -> Page:
-        """Return a part of what the tasks of a consumer pool returned; see ``OutcomeStore.page``."""
-        await self._scan_outcomes()
-        loop = asyncio.get_running_loop()
-        raw = await loop.run_in_executor(self._thread, self._outcomes.read_page, pool, after, max_bytes)
-        page = self._outcomes.current(raw)
-        return page._replace(
-            outcomes=[part for outcome in page.outcomes for part in self._of_settled(outcome)]
-        )
 
     async def close(self) -> None:
         """Sync, write a checkpoint, and give up the folder; a failed engine only gives it up."""
@@ -461,66 +277,3 @@ class Engine:
         apply(self._queue, Committed(sequence))
         self._on_ready()
         self._upkeep.start_if_due()
-
-    def _keep(self, outcome: Outcome, counted: tuple[Run, ...]) -> None:
-        if counted == outcome.runs:
-            self._outcomes.append(outcome)
-        else:
-            for part in cut(outcome, counted):
-                self._outcomes.append(part)
-
-    def _alike(self, receipt: Receipt, runs: tuple[Run, ...]) -> dict[tuple[int, Terms], tuple[Run, ...]]:
-        """Return the runs by what their next pause depends on: attempts and terms."""
-        groups: dict[tuple[int, Terms], list[Run]] = {}
-        for first, last, tally in reads.pieces_of(self._queue, receipt):
-            for since, until, terms in with_terms(self._queue, first, last):
-                part = intersect((Run(since, until),), runs)
-                if part:
-                    groups.setdefault((tally.attempts, terms), []).extend(part)
-        return {alike: tuple(group) for alike, group in groups.items()} or {(0, PLAIN): runs}
-
-    def _fitting(self, grant: Grant, max_bytes: int) -> int:
-        each = self._reader.bytes_per_message(grant.runs[0])
-        return grant.count if each * grant.count <= max_bytes else max(int(max_bytes / each), 1)
-
-    async def _warm(self, runs: tuple[Run, ...]) -> None:
-        cold = self._reader.cold(runs)
-        if sum(stretch.length for stretch in cold) > _LARGE_READ_BYTES:
-            loop = asyncio.get_running_loop()
-            for stretch in cold:
-                placed = await loop.run_in_executor(self._thread, self._reader.read, stretch)
-                self._reader.admit(stretch, placed)
-
-    async def _bury_damaged(self, grant: Grant, slices: tuple[Slice, ...]) -> None:
-        """What was leased but cannot be read becomes a dead letter instead of being leased for ever."""
-        whole = merge(Run(part.first, part.first + part.size) for part in slices)
-        if whole != grant.runs:
-            await self.writable()
-            lost = subtract(grant.runs, whole)
-            self._meter.damaged += sum(run.count for run in lost)
-            _, facts = self.ledger.decide(Nack(grant.receipt, lost, "damaged", final=True))
-            self.ledger.record(facts)
-
-    def _of_settled(self, outcome: Outcome) -> Iterator[Outcome]:
-        """Yield what an outcome says of settled messages; a crash may have come between result and ack."""
-        settled = merge(
-            part
-            for run in outcome.runs
-            for part, state in reads.state_of(self._queue, run)
-            if state is State.SETTLED
-        )
-        if settled == outcome.runs:
-            yield outcome
-        else:
-            yield from cut(outcome, settled)
-
-    async def _scan_outcomes(self) -> None:
-        if not self._outcomes.scanned:
-            loop = asyncio.get_running_loop()
-            self._outcomes.admit_old(await loop.run_in_executor(self._thread, self._outcomes.read_old))
-
-
-def _failures_of(fact: Fact, failed: Outcome) -> bytes:
-    if not isinstance(fact, Died):
-        return b""
-    return b"".join(bytes(part.blob) for part in cut(failed, fact.runs))

@@ -90,6 +90,12 @@ class Ledger:
         if any(isinstance(fact, _ENDINGS) for fact in facts):
             self._on_settled()
 
+    def keep(self, outcome: Outcome) -> None:
+        """Write how messages ended of which the log says no more; the next sync covers it."""
+        self.outcomes.append(outcome)
+        self._commit.soon()
+        self._on_settled()
+
     async def durable(self) -> None:
         """Return when all that was recorded is as durable as the queue's policy says."""
         await self._commit.durable()

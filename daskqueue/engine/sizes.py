@@ -51,17 +51,16 @@ class Sizes:
             self._total -= (until - since) * each
         if self._dead.count:
             self._dead.take(first, last)
-        if not self._each.count and not self._tail_bytes:
-            self._total = 0.0
+        self._settle()
 
     def bury(self, first: int, last: int) -> None:
         """Count messages no longer, but remember what they took: they are dead letters."""
         self._flush()
-        taken = self._each.take(first, last)
-        self.remove(first, last)
-        for since, until, each in taken:
+        self._dead.take(first, last)
+        for since, until, each in self._each.take(first, last):
             self._total -= (until - since) * each
             self._dead.add(since, until, each)
+        self._settle()
 
     def revive(self, first: int, last: int) -> None:
         """Count dead letters again: they are to run."""
@@ -98,6 +97,11 @@ class Sizes:
             sizes._dead.add(int(first), int(last), each)
             sizes._tail_first = sizes._tail_last = max(sizes._tail_last, int(last))
         return sizes
+
+    def _settle(self) -> None:
+        """Begin anew where nothing is left, so that rounding never adds up."""
+        if not self._each.count and not self._tail_bytes:
+            self._total = 0.0
 
     def _flush(self) -> None:
         if self._tail_first < self._tail_last and self._tail_bytes:

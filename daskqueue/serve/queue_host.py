@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from daskqueue import __version__
 from daskqueue.actors.directory import Directory, hosted_id
 from daskqueue.actors.door import Door
-from daskqueue.actors.queue import QueueService, QueueSpec
+from daskqueue.actors.queue import QueueService
+from daskqueue.actors.queue_spec import QueueSpec
 from daskqueue.engine.settings import QueueSettings
 from daskqueue.errors import FolderInUseError
 from daskqueue.message import Durability

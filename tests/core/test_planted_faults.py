@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -11,13 +12,15 @@ from hypothesis.stateful import run_state_machine_as_test
 
 from daskqueue.core import apply as applying
 from daskqueue.core import decide as deciding
-from daskqueue.core import facts, lending, settling
-from daskqueue.core.commands import Cancel, Decision, Expire, Extend, Move
+from daskqueue.core import facts, lending, settling, special
+from daskqueue.core.commands import Cancel, Crash, Decision, Expire, Extend, Move, Note, Stop
+from daskqueue.core.groups import Line
+from daskqueue.core.keys import Keys
 from daskqueue.core.producers import Producers
 from daskqueue.core.queue import Finished, Queue
 from daskqueue.core.runs import RunMap, merge
 from daskqueue.core.tally import Tally
-from daskqueue.core.timers import DelayedRuns
+from daskqueue.core.timers import DelayedRuns, Expiries
 
 from . import stage
 from .machine import QueueMachine
@@ -50,10 +53,10 @@ def change(patch: Patch, kind: type[facts.Fact], then: Callable[[Queue, Any], No
 
 @fault
 def a_message_is_leased_before_it_is_synced(patch: Patch) -> None:
-    def front(queue: Queue, due: list[Any]) -> list[Any]:
-        return sorted([*queue.ready.pieces(), *due])
+    def committed(queue: Queue, _fact: facts.Committed) -> None:
+        queue.committed = queue.next_sequence
 
-    patch.setattr(lending, "front", front)
+    change(patch, facts.Committed, committed)
 
 
 @fault
@@ -66,7 +69,7 @@ def a_message_matures_too_early(patch: Patch) -> None:
 def a_nack_is_not_counted(patch: Patch) -> None:
     def retried(queue: Queue, fact: facts.Retried) -> None:
         for piece in applying._take(queue, fact.lease, fact.runs):
-            applying._wait(queue, *piece, fact.due_at)
+            applying.wait(queue, *piece, fact.due_at)
         queue.counters.retried += sum(last - first for first, last in fact.runs)
         applying._finish(queue, fact.lease)
 
@@ -103,8 +106,8 @@ def messages_that_were_lost_once_go_out_all_at_once(patch: Patch) -> None:
 
 @fault
 def a_sweep_ends_every_lease(patch: Patch) -> None:
-    def expire(queue: Queue, _command: Expire, _now: float) -> Decision[Any]:
-        return lending._end(queue, list(queue.leases.values()), facts.EXPIRED)
+    def expire(queue: Queue, _command: Expire, now: float) -> Decision[Any]:
+        return lending._end(queue, list(queue.leases.values()), facts.EXPIRED, now)
 
     patch.setitem(deciding._DECIDE, Expire, expire)
 
@@ -236,8 +239,233 @@ def the_same_request_gets_another_lease(patch: Patch) -> None:
     change(patch, facts.Leased, forget)
 
 
+@fault
+def priorities_mean_nothing(patch: Patch) -> None:
+    patch.setattr(lending, "_most_urgent", lambda lanes: iter(sorted(chain.from_iterable(lanes))))
+
+
+@fault
+def plain_messages_ride_along_with_urgent_ones(patch: Patch) -> None:
+    patch.setattr(lending, "_most_urgent", chain.from_iterable)
+
+
+@fault
+def a_redriven_letter_runs_beside_its_group(patch: Patch) -> None:
+    patch.setattr(Line, "turn", property(lambda self: next(iter(self.runs))[0]))
+
+
+@fault
+def a_group_goes_on_while_its_first_waits_for_its_retry(patch: Patch) -> None:
+    true = special.wait
+
+    def wait(queue: Queue, first: int, last: int, tally: Tally, due_at: float | None = None) -> None:
+        true(queue, first, last, tally, due_at)
+        for since, _, terms in list(queue.terms.pieces(first, last)):
+            line = queue.groups.lines.get(terms.group)
+            if line is not None and due_at is not None and line.turn == since and len(line.runs) > 1:
+                line.running = list(line.runs)[1][0]
+                special._pass_turn(queue, terms.group, since)
+                line.running = None
+
+    patch.setattr(applying, "wait", wait)
+
+
+@fault
+def groups_mean_nothing(patch: Patch) -> None:
+    patch.setattr(special, "enlist", lambda queue, first, last, terms: None)
+
+
+@fault
+def a_moved_message_comes_back_behind_its_group(patch: Patch) -> None:
+    def moved(queue: Queue, fact: facts.Moved) -> None:
+        for first, last, terms in list(queue.terms):
+            line = queue.groups.lines.get(terms.group)
+            if line is not None and line.running is None and first <= line.turn < last:
+                line.running = line.turn  # whoever was known first keeps the turn
+        applying._moved(queue, fact)
+
+    change(patch, facts.Moved, moved)
+
+
+@fault
+def a_moved_message_forgets_its_terms(patch: Patch) -> None:
+    def moved(queue: Queue, fact: facts.Moved) -> None:
+        applying._moved(queue, replace(fact, terms=()))
+
+    change(patch, facts.Moved, moved)
+
+
+@fault
+def a_moved_message_forgets_its_note(patch: Patch) -> None:
+    def moved(queue: Queue, fact: facts.Moved) -> None:
+        applying._moved(queue, replace(fact, notes=()))
+
+    change(patch, facts.Moved, moved)
+
+
+@fault
+def a_key_that_is_taken_is_taken_again(patch: Patch) -> None:
+    patch.setattr(Keys, "holder", lambda self, key, now: None)
+
+
+@fault
+def a_key_is_free_when_its_message_ends(patch: Patch) -> None:
+    true = Keys.release
+    patch.setattr(Keys, "release", lambda self, key, at, until, now: true(self, key, at, None, now))
+
+
+@fault
+def a_key_is_never_free_again(patch: Patch) -> None:
+    patch.setattr(Keys, "release", lambda self, key, at, until, now: None)
+
+
+@fault
+def a_checkpoint_forgets_the_keys_of_what_has_ended(patch: Patch) -> None:
+    forget_in_checkpoints(patch, 1)
+
+
+@fault
+def a_checkpoint_forgets_notes(patch: Patch) -> None:
+    forget_in_checkpoints(patch, 2)
+
+
+@fault
+def a_checkpoint_forgets_what_was_asked_to_end(patch: Patch) -> None:
+    forget_in_checkpoints(patch, 3)
+
+
+def forget_in_checkpoints(patch: Patch, part: int) -> None:
+    true = stage.snapshot
+
+    def forgetful(queue: Queue) -> list[Any]:
+        data = true(queue)
+        data[9][part] = []
+        return data
+
+    patch.setattr(stage, "snapshot", forgetful)
+
+
+@fault
+def a_segment_does_not_carry_the_keys_of_what_has_ended(patch: Patch) -> None:
+    def carried(queue: Queue, fact: facts.Carried) -> None:
+        applying._carried(queue, replace(fact, kept_keys=()))
+
+    change(patch, facts.Carried, carried)
+
+
+@fault
+def a_put_whose_key_was_taken_is_put_when_it_comes_again(patch: Patch) -> None:
+    def matched(queue: Queue, _fact: facts.Matched) -> None:
+        queue.counters.matched += 1
+
+    change(patch, facts.Matched, matched)
+
+
+@fault
+def an_expired_message_is_leased(patch: Patch) -> None:
+    patch.setattr(lending, "_housekeeping", lambda queue, now: ((facts.Matured(now),), ()))
+
+
+@fault
+def no_message_expires_before_somebody_asks_for_one(patch: Patch) -> None:
+    def expire(queue: Queue, _command: Expire, now: float) -> Decision[Any]:
+        over = [lease for lease in queue.leases.values() if lease.deadline <= now]
+        return lending._end(queue, over, facts.EXPIRED, now)
+
+    patch.setitem(deciding._DECIDE, Expire, expire)
+
+
+@fault
+def messages_that_expire_together_are_forgotten_together(patch: Patch) -> None:
+    true = Expiries.forget_first
+
+    def forget(self: Expiries) -> None:
+        expires_at = self.first[0] if self.first else 0.0
+        while self.first and self.first[0] == expires_at:
+            true(self)
+
+    patch.setattr(Expiries, "forget_first", forget)
+
+
+@fault
+def a_redriven_letter_keeps_its_expiry(patch: Patch) -> None:
+    patch.setattr(special, "revive", lambda queue, runs: None)
+
+
+@fault
+def a_snooze_burns_an_attempt(patch: Patch) -> None:
+    def released(queue: Queue, fact: facts.Released) -> None:
+        if fact.due_at is None:
+            applying._released(queue, fact)
+        else:
+            applying._retried(queue, facts.Retried(fact.lease, fact.runs, fact.due_at))
+
+    change(patch, facts.Released, released)
+
+
+@fault
+def what_was_asked_to_end_is_run_again(patch: Patch) -> None:
+    patch.setattr(special, "split_asked", lambda queue, runs: ((), runs))
+
+
+@fault
+def a_note_stays_behind_its_message(patch: Patch) -> None:
+    patch.setattr(special, "noted_in", lambda queue, runs: [])
+
+
+@fault
+def a_note_does_not_prolong_its_lease(patch: Patch) -> None:
+    def note(queue: Queue, command: Note, now: float) -> Decision[bool]:
+        held, happened = lending.note(queue, command, now)
+        return Decision(held, happened[:1])
+
+    patch.setitem(deciding._DECIDE, Note, note)
+
+
+@fault
+def anybody_may_say_how_far_a_message_is(patch: Patch) -> None:
+    def note(_queue: Queue, command: Note, _now: float) -> Decision[bool]:
+        return Decision(True, (facts.Progressed(command.sequence, command.note),))
+
+    patch.setitem(deciding._DECIDE, Note, note)
+
+
+@fault
+def a_full_queue_drops_the_newest(patch: Patch) -> None:
+    def newest(queue: Queue, most: int) -> Any:
+        waiting = [s for run in special.waiting_in(queue, [(0, queue.next_sequence)]) for s in range(*run)]
+        return merge([(s, s + 1) for s in sorted(waiting)[-most:]])
+
+    patch.setattr(special, "oldest", newest)
+
+
+@fault
+def a_bound_is_no_bound(patch: Patch) -> None:
+    patch.setattr(deciding, "_make_room", lambda queue, command, now: ())
+
+
+@fault
+def a_bound_of_bytes_is_no_bound(patch: Patch) -> None:
+    true = deciding._make_room
+    patch.setattr(
+        deciding,
+        "_make_room",
+        lambda queue, put, now: true(queue, replace(put, held_bytes=0, size_bytes=0), now),
+    )
+
+
+@fault
+def a_crash_of_some_is_not_counted(patch: Patch) -> None:
+    patch.setitem(deciding._DECIDE, Crash, settling.release)
+
+
+@fault
+def what_stopped_runs_again(patch: Patch) -> None:
+    patch.setitem(deciding._DECIDE, Stop, settling.release)
+
+
 @pytest.mark.parametrize("name", FAULTS)
 def test_a_planted_fault_is_caught(name: str, monkeypatch: Patch) -> None:
     FAULTS[name](monkeypatch)
-    with pytest.raises((AssertionError, ValueError, KeyError, IndexError)):
+    with pytest.raises((AssertionError, ValueError, KeyError, IndexError, RuntimeError)):
         run_state_machine_as_test(QueueMachine, settings=BOUNDED)

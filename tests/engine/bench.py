@@ -141,7 +141,7 @@ class Bench:
     def lease(self, want=1000, consumer="carol", pool="pool", request=None, max_bytes=PLENTY):
         """Lease; return the hand, or None."""
         request = next(self._requests) if request is None else request
-        leased = self.run(self.engine.lease(consumer, pool, request, want, max_bytes))
+        leased = self.run(self.engine.leases.lease(consumer, pool, request, want, max_bytes))
         return None if leased is None else Hand(leased)
 
     def ack(self, hand, sequences=None, results=None):
@@ -151,7 +151,7 @@ class Bench:
             [("done", hand.values.get(sequence)) for sequence in sequences] if results is None else results
         )
         blob, _ = encode_results(results)
-        return self._soon(self.engine.ack, hand.receipt, [Run(s, s + 1) for s in sequences], blob)
+        return self._soon(self.engine.leases.ack, hand.receipt, [Run(s, s + 1) for s in sequences], blob)
 
     def nack(self, hand, sequences=None, reason="raised", final=False):
         """Nack all or some of a hand; each failure is ``ValueError("no <sequence>")``."""
@@ -159,19 +159,19 @@ class Bench:
         for sequence in sequences:
             blob = encode_failure(ValueError(f"no {sequence}"))
             self._soon(
-                lambda s=sequence, b=blob: self.engine.nack(
+                lambda s=sequence, b=blob: self.engine.leases.nack(
                     hand.receipt, [Run(s, s + 1)], b, reason, final=final
                 )
             )
 
     def release(self, hand, sequences):
-        return self._soon(self.engine.release, hand.receipt, [Run(s, s + 1) for s in sequences])
+        return self._soon(self.engine.leases.release, hand.receipt, [Run(s, s + 1) for s in sequences])
 
     def expire(self):
-        self.run(self.engine.expire())
+        self.run(self.engine.leases.expire())
 
     def lose(self, *consumers):
-        self.run(self.engine.lose(consumers))
+        self.run(self.engine.leases.lose(consumers))
 
     def cancel(self, *sequences):
         return self.run(self.engine.cancel([Run(s, s + 1) for s in sequences]))
@@ -198,7 +198,7 @@ class Bench:
 
     def outcome(self, sequence):
         """Return how a message ended: its state and what was kept."""
-        found = self.run(self.engine.outcomes(Run(sequence, sequence + 1)))
+        found = self.run(self.engine.endings.outcomes(Run(sequence, sequence + 1)))
         if not found:
             return None
         (ended,) = found
@@ -212,7 +212,7 @@ class Bench:
         """Return all results of a consumer pool by sequence, page by page."""
         found, after, pages = {}, None, 0
         while True:
-            page = self.run(self.engine.page(pool, after, max_bytes))
+            page = self.run(self.engine.endings.page(pool, after, max_bytes))
             pages += 1
             for part in page.outcomes:
                 sequences = [s for run in part.runs for s in range(run.first, run.last)]

@@ -63,7 +63,7 @@ def test_an_ack_may_be_said_twice(bench):
 def test_an_ack_without_results_keeps_none(bench):
     bench.put("a")
     hand = bench.lease()
-    bench._soon(bench.engine.ack, hand.receipt, [Run(0, 1)], None)
+    bench._soon(bench.engine.leases.ack, hand.receipt, [Run(0, 1)], None)
     assert bench.state(0) == "settled"
     assert bench.outcome(0) is None
     assert bench.results() == {}
@@ -72,10 +72,10 @@ def test_an_ack_without_results_keeps_none(bench):
 def test_what_was_acked_early_is_completed_later(bench):
     bench.put("a", "b")
     hand = bench.lease()
-    bench._soon(bench.engine.ack, hand.receipt, [Run(0, 2)], None)
-    bench._soon(bench.engine.complete, "pool", "carol", "returned", [Run(0, 1)], encode_results(["late"])[0])
+    bench._soon(bench.engine.leases.ack, hand.receipt, [Run(0, 2)], None)
+    bench._soon(bench.engine.leases.complete, "pool", "carol", "returned", [Run(0, 1)], encode_results(["late"])[0])
     bench._soon(
-        bench.engine.complete, "pool", "carol", "failed", [Run(1, 2)], encode_failure(ValueError("late no"))
+        bench.engine.leases.complete, "pool", "carol", "failed", [Run(1, 2)], encode_failure(ValueError("late no"))
     )
     assert bench.outcome(0) == ("returned", "late")
     assert bench.outcome(1) == ("failed", "late no")
@@ -164,7 +164,7 @@ def test_a_late_ack_counts_for_the_messages_that_are_still_held(bench):
     hand = bench.lease(1)
     other = bench.lease(1)
     bench.clock.moment += 9.0
-    assert bench._soon(bench.engine.extend, "carol", [other.receipt.lease]) == (other.receipt.lease,)
+    assert bench._soon(bench.engine.leases.extend, "carol", [other.receipt.lease]) == (other.receipt.lease,)
     bench.clock.moment += 1.0
     bench.expire()
     assert bench.ack(hand) == 1
@@ -177,10 +177,10 @@ def test_an_extended_lease_lives_on(bench):
     hand = bench.lease()
     for _ in range(5):
         bench.clock.moment += 9.0
-        assert bench._soon(bench.engine.extend, "carol", [hand.receipt.lease]) == (hand.receipt.lease,)
+        assert bench._soon(bench.engine.leases.extend, "carol", [hand.receipt.lease]) == (hand.receipt.lease,)
         bench.expire()
     assert bench.ack(hand) == 0
-    assert bench._soon(bench.engine.extend, "carol", [hand.receipt.lease]) == ()
+    assert bench._soon(bench.engine.leases.extend, "carol", [hand.receipt.lease]) == ()
 
 
 def test_what_a_lost_consumer_held_is_ready_at_once(bench):
@@ -337,7 +337,7 @@ def test_a_consumer_that_comes_back_within_the_grace_acks_what_it_had(bench, kil
     hand = bench.lease()
     bench.reopen(kill=kill)
     assert bench.ack(hand, [0]) == 0
-    assert bench._soon(bench.engine.extend, "carol", [hand.receipt.lease]) == (hand.receipt.lease,)
+    assert bench._soon(bench.engine.leases.extend, "carol", [hand.receipt.lease]) == (hand.receipt.lease,)
     bench.clock.moment += 9.0
     bench.expire()
     assert bench.ack(hand, [1]) == 0
@@ -378,9 +378,9 @@ def test_receipts_of_a_lease_that_never_was_are_ignored(bench):
     bench.put("a")
     for receipt in (Receipt(77, 1), Receipt(1, 99)):
         blob = encode_items(["x"])
-        assert bench._soon(bench.engine.ack, receipt, [Run(0, 1)], blob) == 1
-        bench._soon(bench.engine.release, receipt, [Run(0, 1)])
-        nack = lambda r=receipt, b=blob: bench.engine.nack(r, [Run(0, 1)], b, "raised", final=True)  # noqa: E731
+        assert bench._soon(bench.engine.leases.ack, receipt, [Run(0, 1)], blob) == 1
+        bench._soon(bench.engine.leases.release, receipt, [Run(0, 1)])
+        nack = lambda r=receipt, b=blob: bench.engine.leases.nack(r, [Run(0, 1)], b, "raised", final=True)  # noqa: E731
         assert bench._soon(nack) == 1
     assert bench.drain() == {0: "a"}
 

@@ -128,9 +128,9 @@ def _spring():
 def test_the_engine_unpickles_nothing(disk):
     data = encode_items([Trap()])
     disk.run(disk.engine.put(ALICE, [(1, data, PutOptions())]))
-    leased = disk.run(disk.engine.lease("carol", "pool", 1, 10, 1 << 20))
-    disk.run(disk.engine.lose(["carol"]))
+    leased = disk.run(disk.engine.leases.lease("carol", "pool", 1, 10, 1 << 20))
+    disk.run(disk.engine.leases.lose(["carol"]))
     disk.reopen(kill=True)
-    disk.run(disk.engine.outcomes(Run(0, 1)))
+    disk.run(disk.engine.endings.outcomes(Run(0, 1)))
     assert leased.slices[0].data
     assert SPRUNG == []

@@ -29,7 +29,7 @@ async def consume(bench, name, seen, total):
     request = 0
     while len(seen) < total:
         request += 1
-        leased = await bench.engine.lease(name, "pool", request, 5, 1 << 20)
+        leased = await bench.engine.leases.lease(name, "pool", request, 5, 1 << 20)
         if leased is None:
             await asyncio.sleep(0)
             continue
@@ -39,7 +39,7 @@ async def consume(bench, name, seen, total):
             blob, _ = encode_results(values)
             await bench.engine.writable()
             runs = [Run(part.first, part.first + part.size)]
-            assert bench.engine.ack(Receipt(leased.lease, leased.epoch), runs, blob) == 0
+            assert bench.engine.leases.ack(Receipt(leased.lease, leased.epoch), runs, blob) == 0
 
 
 @pytest.mark.parametrize("producers", [1, 6])

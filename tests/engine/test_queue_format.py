@@ -45,13 +45,13 @@ async def fill(folder, thread):
     """Six messages: two done, one a dead letter, one cancelled, one leased, one waiting."""
     engine = opened(folder, thread, create=True)
     await engine.put(b"p" * 16, [(0, encode_calls([(abs, -n) for n in range(6)]), PutOptions())])
-    lease = await engine.lease("c#1@tcp://x", "pool", 1, 3, 1 << 20)
+    lease = await engine.leases.lease("c#1@tcp://x", "pool", 1, 3, 1 << 20)
     receipt = Receipt(lease.lease, lease.epoch)
-    engine.ack(receipt, [Run(0, 2)], encode_results([0, 1])[0])
+    engine.leases.ack(receipt, [Run(0, 2)], encode_results([0, 1])[0])
     failure = encode_results([describe_failure(ValueError("golden"))])[0]
-    engine.nack(receipt, [Run(2, 3)], failure, "raised", final=False)
+    engine.leases.nack(receipt, [Run(2, 3)], failure, "raised", final=False)
     await engine.cancel([Run(5, 6)])
-    await engine.lease("c#1@tcp://x", "pool", 2, 1, 1 << 20)
+    await engine.leases.lease("c#1@tcp://x", "pool", 2, 1, 1 << 20)
     await engine.close()
 
 
@@ -79,11 +79,11 @@ def test_the_golden_queue_opens_with_all_that_is_in_it(golden, thread, checkpoin
         engine = opened(golden, thread)
         assert engine.counts() == (1, 0, 1, 1), HINT
         assert engine.finished("pool") == 3
-        returned, failed = await engine.outcomes(Run(0, 2)), await engine.outcomes(Run(2, 3))
+        returned, failed = await engine.endings.outcomes(Run(0, 2)), await engine.endings.outcomes(Run(2, 3))
         assert [decode_results(outcome.blob) for outcome in returned] == [[0, 1]]
         assert decode_results(failed[0].blob)[0].summary == "ValueError: golden"
-        assert [outcome.state for outcome in await engine.outcomes(Run(5, 6))] == ["cancelled"]
-        lease = await engine.lease("c#2@tcp://x", "pool", 1, 9, 1 << 20)
+        assert [outcome.state for outcome in await engine.endings.outcomes(Run(5, 6))] == ["cancelled"]
+        lease = await engine.leases.lease("c#2@tcp://x", "pool", 1, 9, 1 << 20)
         assert [(part.first, part.size) for part in lease.slices] == [(4, 1)]
         await engine.close()
 

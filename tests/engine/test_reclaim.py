@@ -121,7 +121,7 @@ def test_a_leased_message_stays_readable_while_history_goes_on(small):
     hand = small.lease(1, consumer="slowpoke")
     for _ in range(5):
         small.clock.moment += 9
-        small._soon(small.engine.extend, "slowpoke", [hand.receipt.lease])
+        small._soon(small.engine.leases.extend, "slowpoke", [hand.receipt.lease])
         pass_through(small, 30)
     again = small.lease(1, consumer="slowpoke", request=0)
     assert again.values == hand.values
@@ -155,7 +155,7 @@ def test_dead_letters_of_different_kinds_keep_each_its_own_failure(make_bench, f
         pass_through(bench, 60)
         assert segments(bench)[0] > first
         assert [bench.outcome(sequence) for sequence in range(6)] == wanted
-        assert len(bench.run(bench.engine.outcomes(Run(0, 6)))) >= 3
+        assert len(bench.run(bench.engine.endings.outcomes(Run(0, 6)))) >= 3
         bench.reopen(kill=kill)
         assert [bench.outcome(sequence) for sequence in range(6)] == wanted
 
@@ -165,7 +165,7 @@ def test_dead_letters_that_died_in_another_segment_are_moved_with_their_failures
     hand = small.lease(3, consumer="slow")
     for sequence in range(3):
         pass_through(small, 10)
-        small._soon(small.engine.extend, "slow", [hand.receipt.lease])
+        small._soon(small.engine.leases.extend, "slow", [hand.receipt.lease])
         small.nack(hand, [sequence])
     first = segments(small)[0]
     pass_through(small, 80)
@@ -295,7 +295,7 @@ def test_pages_go_on_where_segments_were_dropped_in_between(make_bench, fs, smal
         bench.put(number)
         bench.ack(bench.lease(), results=[bytes(200)])
         bench.let_it_work()
-    page = bench.run(bench.engine.page("pool", None, 1000))
+    page = bench.run(bench.engine.endings.page("pool", None, 1000))
     for number in range(30, 130):
         bench.put(number)
         bench.ack(bench.lease(), results=[bytes(200)])
@@ -303,7 +303,7 @@ def test_pages_go_on_where_segments_were_dropped_in_between(make_bench, fs, smal
     rest = set()
     after = page.after
     while after is not None:
-        page = bench.run(bench.engine.page("pool", after, 1000))
+        page = bench.run(bench.engine.endings.page("pool", after, 1000))
         rest |= {run.first for part in page.outcomes for run in part.runs}
         after = page.after
     assert {128, 129} <= rest

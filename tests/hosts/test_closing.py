@@ -9,7 +9,8 @@ import pytest
 
 from daskqueue.actors.caller import Caller
 from daskqueue.actors.directory import ActorRef
-from daskqueue.actors.queue import QueueService, QueueSpec
+from daskqueue.actors.queue import QueueService
+from daskqueue.actors.queue_spec import QueueSpec
 from daskqueue.batch import encode_items
 from daskqueue.errors import QueueLostError
 from daskqueue.message import Durability

@@ -98,6 +98,9 @@ def test_tasks_run_in_processes_and_one_that_dies_costs_only_itself(site, schedu
         assert pool.gather(others, timeout=60) == [2 * x for x in range(50)]
         until(lambda: pool.dead.reasons() == {"crash_loop": 1}, 60)
         assert poison.status == "error"
+        told = consumer.get("/metrics")[1]
+        assert 'daskqueue_processing_seconds_count{outcome="returned",task="double"} 50.0' in told
+        assert 'daskqueue_slots{state="idle"} 2.0' in told
     assert consumer.process.poll() is None
 
 

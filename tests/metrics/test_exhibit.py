@@ -5,7 +5,11 @@ from __future__ import annotations
 import subprocess
 import sys
 
+from engine.bench import Bench
+
+from daskqueue.message import Run, Terms
 from daskqueue.metrics.consumers import MAX_TASKS, OTHER
+from daskqueue.storage.fs import LocalFileSystem
 
 LOOK = """
 import daskqueue, daskqueue.pool, daskqueue.actors.queue, daskqueue.actors.consumer, daskqueue.metrics.collector
@@ -66,6 +70,45 @@ def test_counters_of_durable_facts_survive_a_restart(shown, bench):
     assert shown.values("daskqueue_enqueued_total") == {("orders-0",): 2}
     assert shown.values("daskqueue_acked_total") == {("orders-0",): 2}
     assert shown.values("daskqueue_epoch") == {("orders-0",): 2}
+
+
+def test_every_way_to_end_or_wait_is_counted_and_survives_a_kill(shown, bench):
+    bench.put("first", terms=Terms(key="k"))
+    bench.put("again", terms=Terms(key="k"))
+    bench.put("late", expires=5.0)
+    bench.clock.moment += 6.0
+    bench.expire()
+    bench.put("failing", "asleep", retries=1)
+    hand = bench.lease()
+    bench.nack(hand, [2])
+    bench._soon(bench.engine.leases.release, hand.receipt, [Run(3, 4)], 60.0)
+    bench.nack(hand, [0], reason="rejected", final=True)
+    bench.run(bench.engine.dead.redrive(None, None))
+    bench.let_it_work()
+    bench.reopen(kill=True)
+    shown.queue(bench)
+    assert {
+        name: shown.values(f"daskqueue_{name}_total")
+        for name in ("expired", "snoozed", "redriven", "retried")
+    } == {name: {("orders-0",): 1} for name in ("expired", "snoozed", "redriven", "retried")}
+    assert shown.values("daskqueue_deduplicated_total") == {("orders-0", "resent"): 0, ("orders-0", "key"): 1}
+    assert shown.values("daskqueue_nacked_total") == {("orders-0", "raised"): 1, ("orders-0", "rejected"): 1}
+
+
+def test_what_makes_room_and_what_it_takes_is_counted(shown, tmp_path):
+    bench = Bench(LocalFileSystem(), tmp_path / "small", max_messages=2).open()
+    bench.put("oldest", "older")
+    shown.queue(bench)
+    before = shown.values("daskqueue_bytes")["orders-0",]
+    bench.put("new", drop_oldest=True)
+    assert shown.values("daskqueue_displaced_total") == {("orders-0",): 1}
+    assert shown.values("daskqueue_messages")["orders-0", "ready"] == 2
+    assert before > 0
+    bench.drain()
+    assert shown.values("daskqueue_bytes") == {("orders-0",): 0}
+    bench.run(bench.engine.pause(True))
+    assert shown.values("daskqueue_paused") == {("orders-0",): 1}
+    bench.clear_away()
 
 
 def test_a_queue_in_memory_tells_nothing_of_a_disk(shown, bench):

@@ -139,10 +139,14 @@ def test_shutdown_can_drop_what_waits_and_then_waits_for_the_rest(make, gate):
     consumers.cancel()
 
 
-def test_what_cannot_be_pickled_is_refused_at_the_call(make):
+def test_what_cannot_be_pickled_is_an_error_of_its_own_call(make):
     pool = make.queues()
-    with pool.get_executor() as executor, pytest.raises(BatchError):
-        executor.submit(double, threading.Lock())
+    make.consumers(pool)
+    with pool.get_executor() as executor:
+        good = executor.submit(double, 1)
+        with pytest.raises(BatchError):
+            executor.submit(double, threading.Lock()).result(timeout=30)
+        assert good.result(timeout=30) == 2
 
 
 def test_its_thread_is_there_only_while_futures_are_pending(make):

@@ -133,13 +133,6 @@ def test_a_pool_of_another_name_is_refused_and_left_alone(client, tmp_path):
     del first
 
 
-def test_fewer_queues_than_before_are_refused(client, name, tmp_path):
-    first = QueuePool(client, 3, durability="durable", dirpath=tmp_path / "queues", name=name)
-    with pytest.raises(FolderError, match="n_queues=3"):
-        QueuePool(client, 2, durability="durable", dirpath=tmp_path / "queues", name=name)
-    del first
-
-
 def test_more_queues_than_before_are_added(client, name, tmp_path):
     first = QueuePool(client, 1, durability="durable", dirpath=tmp_path / "queues", name=name)
     first.submit(double, 1)

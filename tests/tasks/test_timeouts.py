@@ -323,13 +323,13 @@ def log_a_lot():
 LOGGER = logging.getLogger(f"{__name__}.lines")
 
 
-def test_a_task_is_not_interrupted_while_it_holds_the_lock_of_a_log():
+def test_a_task_is_not_interrupted_while_it_holds_the_lock_of_a_log(busy_switching):
     handler = logging.StreamHandler(io.StringIO())
     LOGGER.addHandler(handler)
     LOGGER.setLevel(logging.DEBUG)
     LOGGER.propagate = False
     try:
-        run([(log_a_lot,)] * 100, [note(0, 100, timeout_seconds=0.005)])
+        run([(log_a_lot,)] * 60, [note(0, 60, timeout_seconds=0.005)])
         free = []
         other = threading.Thread(target=lambda: free.append(handler.lock.acquire(timeout=5)))
         other.start()

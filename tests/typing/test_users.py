@@ -43,13 +43,16 @@ def marked(mark):
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize(("line", "expected"), marked("# T: "))
 def test_it_sees_the_type(said, line, expected):
-    assert said.get(line) == [f'note: Revealed type is "{expected}"']
+    # Some versions of mypy write builtins.int.
+    assert [text.replace("builtins.", "") for text in said[line]] == [f'note: Revealed type is "{expected}"']
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize(("line", "code"), marked("# E: "))
-def test_it_finds_the_error(said, line, code):
-    assert any(text.startswith("error: ") and text.endswith(f"[{code}]") for text in said.get(line, []))
+@pytest.mark.parametrize(("line", "codes"), marked("# E: "))
+def test_it_finds_the_error(said, line, codes):
+    found = [text.rpartition("[")[2].rstrip("]") for text in said.get(line, []) if text.startswith("error: ")]
+    assert len(found) == 1
+    assert found[0] in codes.split("|")
 
 
 @pytest.mark.timeout(300)

@@ -25,12 +25,12 @@ def resize(path: str, width: int, *, sharp: bool = False) -> bytes:
 # Submitting
 
 job = pool.submit(resize, "a.png", 100, sharp=True)
-reveal_type(job)  # T: daskqueue.job.Job[builtins.bytes]
-reveal_type(job.result())  # T: builtins.bytes
-pool.submit(resize, "a.png", "wide")  # E: arg-type
-pool.submit(resize)  # E: call-arg
+reveal_type(job)  # T: daskqueue.job.Job[bytes]
+reveal_type(job.result())  # T: bytes
+pool.submit(resize, "a.png", "wide")  # E: call-overload|arg-type
+pool.submit(resize)  # E: call-overload|call-arg
 pool.submit(resize, "a.png", 1, colour="red")  # E: call-arg
-reveal_type(pool.map(len, [[1], [2]])[0].result())  # T: builtins.int
+reveal_type(pool.map(len, [[1], [2]])[0].result())  # T: int
 pool.options(colour="red")  # E: call-arg
 pool.options(on_conflict="maybe")  # E: arg-type
 QueuePool(overflow="burst")  # E: arg-type
@@ -52,9 +52,9 @@ def plain(number: int) -> str:
     return str(number)
 
 
-reveal_type(thumbnail("a.png", width=3))  # T: builtins.bytes
-reveal_type(thumbnail.submit("a.png").result())  # T: builtins.bytes
-reveal_type(plain.submit(3).result())  # T: builtins.str
+reveal_type(thumbnail("a.png", width=3))  # T: bytes
+reveal_type(thumbnail.submit("a.png").result())  # T: bytes
+reveal_type(plain.submit(3).result())  # T: str
 thumbnail.submit(3)  # E: arg-type
 thumbnail.submit("a.png", height=3)  # E: call-arg
 thumbnail.options(delay="10s").submit(3)  # E: arg-type
@@ -66,15 +66,15 @@ plain("3")  # E: arg-type
 
 def handles(jobs: list[Job[int]]) -> None:
     for done in daskqueue.as_completed(jobs):
-        reveal_type(done.status)  # T: builtins.str
+        reveal_type(done.status)  # T: str
     finished, _ = daskqueue.wait(jobs, return_when="FIRST_COMPLETED")
-    reveal_type(len(finished))  # T: builtins.int
+    reveal_type(len(finished))  # T: int
     pool.gather(jobs, errors="ignore")  # E: arg-type
-    reveal_type(pool.gather(jobs))  # T: builtins.list[Any]
+    reveal_type(pool.gather(jobs))  # T: list[Any]
 
 
 async def waits(awaited: Job[int]) -> int:
-    reveal_type(await awaited)  # T: builtins.int
+    reveal_type(await awaited)  # T: int
     return await awaited
 
 
@@ -95,7 +95,7 @@ def consumers(client: Client) -> None:
 
 
 def test_it(daskqueue_pool: InProcessPool) -> None:
-    reveal_type(daskqueue_pool.run_all())  # T: builtins.int
+    reveal_type(daskqueue_pool.run_all())  # T: int
     daskqueue_pool.clock.advance("10s")
     found: Any = daskqueue_pool.submit(resize, "a.png", 1).result()
     assert found
