@@ -59,7 +59,7 @@ def wait(
     return DoneAndNotDone(done, _others(jobs, done))
 
 
-async def _waited(jobs: Iterable[Job], completed: as_completed, return_when: ReturnWhen) -> Any:
+async def _waited(jobs: Iterable[Job], completed: as_completed[Job], return_when: ReturnWhen) -> Any:
     done: set[Job] = set()
     async for batch in completed.batches():
         done.update(batch)

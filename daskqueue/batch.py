@@ -152,7 +152,7 @@ class Batch:
         data = self._layout.chunk_data(index)
         if entry.flags & MIXED:
             data = data[entry.column_bytes :]
-        return decode(data, entry.span(0, entry.take))
+        return decode(data, entry.span(0, entry.take), own=self.holds_results)
 
     def _function(self, number: int) -> Function | CannotLoadError:
         loaded = self._loaded.get(number)
@@ -247,7 +247,7 @@ class Batch:
         self._expect_values()
         index, at = self._find(position)
         span = self._layout.entry(index).span(at, at + 1)
-        return next(_values(decode(self._layout.chunk_data(index), span)))
+        return next(_values(decode(self._layout.chunk_data(index), span, own=self.holds_results)))
 
     def _expect_values(self) -> None:
         if not self._layout.flags:

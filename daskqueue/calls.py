@@ -8,8 +8,18 @@ from operator import is_
 from struct import pack
 from typing import Any, NoReturn
 
-from daskqueue.chunk import CHUNK_MESSAGES, REPEAT, Buffer, ChunkEncoder, Encoded, Failed
-from daskqueue.errors import BatchError
+from daskqueue.buffers import padding
+from daskqueue.chunk import (
+    BUFFERED,
+    CHUNK_MESSAGES,
+    MAX_PAYLOAD_BYTES,
+    REPEAT,
+    Buffer,
+    ChunkEncoder,
+    Encoded,
+    Failed,
+)
+from daskqueue.errors import BatchError, PayloadTooLargeError
 from daskqueue.functions import Function, FunctionRecords, FunctionTable, encode_function
 from daskqueue.layout import ITEMS, KEYWORDS, MIXED, RESULTS, WIDE, Entry, assemble, pack_entry
 from daskqueue.message import Call
@@ -26,6 +36,7 @@ def encode_calls(
     calls: Sequence[CallLike],
     kwargs: Mapping[str, Any] | None = None,
     functions: FunctionRecords | None = None,
+    max_bytes: int = MAX_PAYLOAD_BYTES,
 ) -> bytes:
     """Return the record batch of these calls, in their order.
 
@@ -36,20 +47,25 @@ def encode_calls(
         calls: each ``(function, *arguments)``, a :class:`~daskqueue.message.Call`, or a function alone.
         kwargs: keyword arguments for all of them; those of a ``Call`` win.
         functions: what other batches of the same submission have pickled already.
+        max_bytes: how many bytes the arguments of one call may take.
 
     Raises:
         TypeError: one is no call; the message names its position.
         BatchError: one cannot be pickled; the message names its position.
+        PayloadTooLargeError: one is larger than *max_bytes*.
     """
     calls = _listed(calls)
-    writer = _CallWriter(kwargs, functions)
+    writer = _CallWriter(kwargs, functions, max_bytes)
     for start in range(0, len(calls), CHUNK_MESSAGES):
         writer.add(calls[start : start + CHUNK_MESSAGES], start)
     return writer.finish(len(calls))
 
 
 def encode_one(
-    function: Function, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    function: Function,
+    args: tuple[Any, ...] = (),
+    kwargs: Mapping[str, Any] | None = None,
+    max_bytes: int = MAX_PAYLOAD_BYTES,
 ) -> bytes:
     """Return the record batch of a single call; see :func:`encode_calls`."""
     record = encode_function(function)
@@ -57,33 +73,38 @@ def encode_one(
         encoded = Encoded(REPEAT, 0, [], 0)
     else:
         values = [(args, dict(kwargs)) if kwargs else args]
-        encoded = ChunkEncoder(_refuse("call")).values(values, 0)
+        encoded = ChunkEncoder(_refuse("call"), max_bytes).values(values, 0)
     flags = encoded.flags | (KEYWORDS if kwargs else 0)
     entry = Entry(encoded.codec, flags, 0, 0, 1, 0, 1, encoded.length)
-    return assemble(0, 1, (0, 1, [record]), [pack_entry(entry)], encoded.parts)
+    aligned = encoded.codec == BUFFERED
+    return assemble(0, 1, (0, 1, [record]), [pack_entry(entry)], [encoded.parts], aligned=aligned)
 
 
-def encode_items(values: Sequence[Any]) -> bytes:
+def encode_items(values: Sequence[Any], max_bytes: int = MAX_PAYLOAD_BYTES) -> bytes:
     """Return the record batch of raw values, for consumers that bring their own code.
 
     Raises:
         BatchError: one cannot be pickled; the message names its position.
+        PayloadTooLargeError: one is larger than *max_bytes*.
     """
-    return encode_values(values, ITEMS, _refuse("item"))
+    return encode_values(values, ITEMS, _refuse("item"), max_bytes)
 
 
-def encode_values(values: Sequence[Any], flags: int, failed: Failed) -> bytes:
+def encode_values(
+    values: Sequence[Any], flags: int, failed: Failed, max_bytes: int = MAX_PAYLOAD_BYTES
+) -> bytes:
     """Return a record batch of values without functions; :class:`ChunkEncoder` explains *failed*."""
     values = _listed(values)
-    encoder = ChunkEncoder(failed)
+    encoder = ChunkEncoder(failed, max_bytes)
     size = RESULT_CHUNK if flags == RESULTS else CHUNK_MESSAGES
-    entries, data = [], []
+    entries, data, aligned = [], [], False
     for start in range(0, len(values), size):
         chunk = values[start : start + size]
         encoded = encoder.values(chunk, start)
         entries.append(_entry(encoded, len(chunk)))
-        data += encoded.parts
-    return assemble(flags, len(values), (0, 0, ()), entries, data)
+        data.append(encoded.parts)
+        aligned = aligned or encoded.codec == BUFFERED
+    return assemble(flags, len(values), (0, 0, ()), entries, data, aligned=aligned)
 
 
 def _listed(values: Sequence[Any]) -> list[Any] | tuple[Any, ...]:
@@ -92,6 +113,8 @@ def _listed(values: Sequence[Any]) -> list[Any] | tuple[Any, ...]:
 
 def _refuse(what: str) -> Failed:
     def failed(position: int, error: Exception) -> NoReturn:
+        if isinstance(error, PayloadTooLargeError):
+            raise PayloadTooLargeError(f"{what} {position} is too large: {error}")
         raise BatchError(f"{what} {position} cannot be pickled: {type(error).__name__}: {error}") from error
 
     return failed
@@ -108,12 +131,15 @@ def _all_same(functions: Sequence[Any]) -> bool:
 class _CallWriter:
     """Builds one record batch, chunk after chunk."""
 
-    def __init__(self, kwargs: Mapping[str, Any] | None, functions: FunctionRecords | None) -> None:
+    def __init__(
+        self, kwargs: Mapping[str, Any] | None, functions: FunctionRecords | None, max_bytes: int
+    ) -> None:
         self._kwargs = dict(kwargs or {})
         self._table = FunctionTable(functions)
-        self._encoder = ChunkEncoder(_refuse("call"))
+        self._encoder = ChunkEncoder(_refuse("call"), max_bytes)
         self._entries: list[Buffer] = []
-        self._data: list[Buffer] = []
+        self._data: list[list[Buffer]] = []
+        self._aligned = False
         self._repeated = (0, 0)  # a run of argument-less calls that may go on: function number, count
 
     def add(self, calls: Sequence[Any], start: int) -> None:
@@ -132,7 +158,8 @@ class _CallWriter:
         """Return the record batch."""
         self._end_repeat()
         records = self._table.records
-        return assemble(0, count, (0, len(records), records), self._entries, self._data)
+        functions = (0, len(records), records)
+        return assemble(0, count, functions, self._entries, self._data, aligned=self._aligned)
 
     def _columns(self, calls: Sequence[Any]) -> tuple[tuple[Any, ...], tuple[tuple[Any, ...], ...]] | None:
         """Return functions and argument columns of calls that are alike, or None."""
@@ -192,10 +219,13 @@ class _CallWriter:
             wide = max(numbers) > 0xFFFF
             flags |= MIXED | WIDE if wide else MIXED
             column = pack(f"<{count}{'I' if wide else 'H'}", *numbers)
+        if encoded.codec == BUFFERED:
+            self._aligned = True
+            column += padding(len(column))
         length = len(column) + encoded.length
         entry = Entry(encoded.codec, encoded.flags | flags, 0, number, count, 0, count, length)
         self._entries.append(pack_entry(entry))
-        self._data += [column, *encoded.parts]
+        self._data.append([column, *encoded.parts])
 
     def _repeat(self, number: int, count: int) -> None:
         if self._repeated[1] and self._repeated[0] != number:
@@ -206,4 +236,5 @@ class _CallWriter:
         number, count = self._repeated
         if count:
             self._entries.append(pack_entry(Entry(REPEAT, 0, 0, number, count, 0, count, 0)))
+            self._data.append([])
             self._repeated = 0, 0

@@ -2,7 +2,8 @@
 
 Plain values (numbers, text, bytes, and lists, tuples, dicts and sets of them) share one pickle, made without
 a memo, so that nothing is shared between the values after decoding. Where one value is anything else, each
-value of its chunk has a pickle of its own, so that one that cannot be decoded fails alone.
+value of its chunk has a pickle of its own, so that one that cannot be decoded fails alone. Large buffers (of an
+array) lie beside the pickle they belong to, and are never copied into it.
 """
 
 from __future__ import annotations
@@ -17,15 +18,17 @@ from typing import Any, NamedTuple, NoReturn
 
 import cloudpickle
 
-from daskqueue.errors import BatchError, CannotLoadError
+from daskqueue.buffers import Keep, Pickled, join, load, padded, padding, pickled
+from daskqueue.errors import BatchError, CannotLoadError, PayloadTooLargeError
 
-REPEAT, PLAIN, SINGLE = 0, 1, 2  # codecs
+REPEAT, PLAIN, SINGLE, BUFFERED = 0, 1, 2, 3  # codecs
 COLUMNS = 1  # a chunk's flag: its pickle holds one column per argument, no list of values
 
 CHUNK_MESSAGES = 100
 PLAIN_BYTES = 64 * 1024  # a larger chunk is kept value by value: a slice then carries only what it needs
 WINDOW_BYTES = 1024 * 1024  # how much of a chunk of large values is unpickled ahead of its use
 PROTOCOL = 5
+MAX_PAYLOAD_BYTES = 1 << 30  # of one message, unless its pool says otherwise
 
 Buffer = bytes | memoryview
 Failed = Callable[[int, Exception], bytes]
@@ -113,9 +116,21 @@ def pickle_value(value: Any, *, by_value: bool) -> bytes:
     return dump_by_value(value)
 
 
-def dump_by_value(value: Any) -> bytes:
+def _pickle_apart(value: Any, *, by_value: bool) -> Pickled:
+    """Return what :func:`pickle_value` makes, with large buffers beside it."""
+    if not by_value:
+        try:
+            made = pickled(lambda keep: pickle.dumps(value, PROTOCOL, buffer_callback=keep))
+        except Exception:  # noqa: BLE001  as above
+            return pickled(lambda keep: dump_by_value(value, keep))
+        if b"__main__" not in made.data[0]:
+            return made
+    return pickled(lambda keep: dump_by_value(value, keep))
+
+
+def dump_by_value(value: Any, keep: Keep | None = None) -> bytes:
     """Return what cloudpickle makes of a function or any other value."""
-    data: bytes = cloudpickle.dumps(value, PROTOCOL)  # type: ignore[no-untyped-call]
+    data: bytes = cloudpickle.dumps(value, PROTOCOL, buffer_callback=keep)  # type: ignore[no-untyped-call]
     return data
 
 
@@ -131,10 +146,12 @@ class ChunkEncoder:
     Args:
         failed: called with the position of a value that cannot be pickled and the cause; raises,
             or returns the pickle that stands in its place.
+        max_bytes: how many bytes one value may take.
     """
 
-    def __init__(self, failed: Failed) -> None:
+    def __init__(self, failed: Failed, max_bytes: int = MAX_PAYLOAD_BYTES) -> None:
         self._failed = failed
+        self._max_bytes = max_bytes
         self._by_value = bool(registered_by_value())
         self._large = False
         self._renew()
@@ -175,18 +192,28 @@ class ChunkEncoder:
 
     def _single(self, values: Sequence[Any], start: int) -> Encoded:
         pickles = [self._one(value, position) for position, value in enumerate(values, start)]
-        encoded = join_single(pickles)
+        if any(each.buffers for each in pickles):
+            return Encoded(BUFFERED, 0, *join(pickles))
+        encoded = join_single([each.data for each in pickles])
         self._large = self._large and encoded.length > PLAIN_BYTES
         return encoded
 
-    def _one(self, value: Any, position: int) -> list[Buffer]:
+    def _one(self, value: Any, position: int) -> Pickled:
         plain = self._dumped(value) if self._large else None
-        if plain is not None:
-            return plain
         try:
-            return [pickle_value(value, by_value=self._by_value)]
+            made = _pickle_apart(value, by_value=self._by_value) if plain is None else Pickled(plain)
+            if made.length > self._max_bytes:
+                raise _too_large(made.length, self._max_bytes)  # noqa: TRY301
         except Exception as error:  # noqa: BLE001  the value's own code runs here
-            return [self._failed(position, error)]
+            return Pickled([self._failed(position, error)])
+        return made
+
+
+def _too_large(length: int, most: int) -> PayloadTooLargeError:
+    return PayloadTooLargeError(
+        f"it takes {length:,} bytes, and a message may take {most:,} (max_payload_bytes): put the data where the "
+        "workers can read it (a file, an object store) and send its name, or raise max_payload_bytes"
+    )
 
 
 def join_single(pickles: Sequence[list[Buffer]]) -> Encoded:
@@ -200,19 +227,21 @@ def join_single(pickles: Sequence[list[Buffer]]) -> Encoded:
 
 
 def cut_single(data: memoryview, span: Span) -> Encoded | None:
-    """Return a chunk of some values of a SINGLE chunk, or None where its lengths are wrong."""
+    """Return a chunk of some values of a SINGLE or BUFFERED chunk, or None where its lengths are wrong."""
     bounds = _bounds(data, span)
     if bounds is None:
         return None
     start, lengths = bounds
     size = sum(lengths)
-    head = data[4 * span.first : 4 * span.last]
-    return Encoded(SINGLE, 0, [head, data[start : start + size]], len(head) + size)
+    head = bytes(data[4 * span.first : 4 * span.last])
+    if span.codec == BUFFERED:
+        head += padding(len(head))
+    return Encoded(span.codec, 0, [head, data[start : start + size]], len(head) + size)
 
 
 def _bounds(data: memoryview, span: Span) -> tuple[int, tuple[int, ...]] | None:
     """Return where the first value starts, and the lengths of all that are meant."""
-    head = 4 * span.held
+    head = padded(4 * span.held) if span.codec == BUFFERED else 4 * span.held
     if len(data) < head:
         return None
     lengths = unpack_from(f"<{span.held}I", data)
@@ -228,12 +257,20 @@ def cannot_load(what: str, error: BaseException) -> CannotLoadError:
     return wrapped
 
 
-def decode(data: memoryview, span: Span) -> Iterable[Decoded | Broken]:
-    """Return the values of a chunk that *span* means, in order, in one part or several."""
+def decode(data: memoryview, span: Span, *, own: bool = False) -> Iterable[Decoded | Broken]:
+    """Return the values of a chunk that *span* means, in order, in one part or several.
+
+    Args:
+        data: the bytes of the chunk, read-only.
+        span: which of its values.
+        own: whether large buffers are copied, so that they can be written to; else they are views on *data*.
+    """
     if span.codec == PLAIN:
         return (_decode_plain(data, span),)
     if span.codec == SINGLE:
-        return _decode_single(data, span)
+        return _decode_single(data, span, _load)
+    if span.codec == BUFFERED:
+        return _decode_single(data, span, _load_own if own else _load_views)
     taken = span.last - span.first
     return (Decoded(taken, repeat((), taken)),)
 
@@ -254,7 +291,9 @@ def _decode_plain(data: memoryview, span: Span) -> Decoded | Broken:
     return Decoded(last - first, zip(*columns, strict=True) if columns else repeat((), last - first))
 
 
-def _decode_single(data: memoryview, span: Span) -> Iterator[Decoded | Broken]:
+def _decode_single(
+    data: memoryview, span: Span, read: Callable[[memoryview], Any]
+) -> Iterator[Decoded | Broken]:
     bounds = _bounds(data, span)
     if bounds is None:
         yield Broken(span.last - span.first, CannotLoadError("a chunk's lengths do not fit its data"))
@@ -263,7 +302,7 @@ def _decode_single(data: memoryview, span: Span) -> Iterator[Decoded | Broken]:
     values: list[Any] = []
     size = 0
     for length in lengths:
-        value = _load(data[offset : offset + length])
+        value = read(data[offset : offset + length])
         offset += length
         size += length
         if isinstance(value, _Unloaded):
@@ -288,4 +327,19 @@ def _load(data: memoryview) -> Any:
     try:
         return pickle.loads(data)
     except (Exception, SystemExit) as error:  # noqa: BLE001  the value's own code runs here
+        return _Unloaded(error)
+
+
+def _load_views(data: memoryview) -> Any:
+    return _load_buffered(data, own=False)
+
+
+def _load_own(data: memoryview) -> Any:
+    return _load_buffered(data, own=True)
+
+
+def _load_buffered(data: memoryview, *, own: bool) -> Any:
+    try:
+        return load(data, own=own)
+    except (Exception, SystemExit) as error:  # noqa: BLE001  as above
         return _Unloaded(error)

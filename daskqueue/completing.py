@@ -6,7 +6,7 @@ import itertools
 import weakref
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
-from typing import Any, NamedTuple
+from typing import Any, Generic, Literal, NamedTuple, TypeVar, overload
 
 from daskqueue.actors.ended import RETURNED, Ended
 from daskqueue.arguments import Duration, timeout_of
@@ -16,6 +16,9 @@ from daskqueue.job import Job
 from daskqueue.jobs import Jobs
 from daskqueue.verdict import error_of
 from daskqueue.windowed import Windowed
+
+R = TypeVar("R")
+T = TypeVar("T")
 
 
 class Item(NamedTuple):
@@ -32,7 +35,7 @@ class Item(NamedTuple):
         return known is not None and known.state == "cancelled"
 
 
-class as_completed:  # noqa: N801  the name that users of Dask know
+class as_completed(Generic[T]):  # noqa: N801  the name that users of Dask know
     """Iterate over jobs in the order in which they end, with ``for`` or ``async for``.
 
     However many jobs there are, each queue is asked once, and answers when some of them have ended. A job that
@@ -50,9 +53,45 @@ class as_completed:  # noqa: N801  the name that users of Dask know
         QueueLostError: a queue is gone; a further ``next()`` waits for it again.
     """
 
+    @overload
+    def __init__(
+        self: as_completed[Job[R]],
+        jobs: Iterable[Job[R]] | None = None,
+        with_results: Literal[False] = False,
+        raise_errors: bool = True,
+        *,
+        timeout: Duration | None = None,
+    ) -> None: ...
+    @overload
+    def __init__(
+        self: as_completed[tuple[Job[R], R]],
+        jobs: Iterable[Job[R]] | None = None,
+        *,
+        with_results: Literal[True],
+        raise_errors: Literal[True] = True,
+        timeout: Duration | None = None,
+    ) -> None: ...
+    @overload
+    def __init__(
+        self: as_completed[tuple[Job[R], R | Exception]],
+        jobs: Iterable[Job[R]] | None = None,
+        *,
+        with_results: Literal[True],
+        raise_errors: bool,
+        timeout: Duration | None = None,
+    ) -> None: ...
+    @overload
+    def __init__(
+        self: as_completed[Any],
+        jobs: Iterable[Job] | None = None,
+        with_results: bool = False,
+        raise_errors: bool = True,
+        *,
+        timeout: Duration | None = None,
+    ) -> None: ...
     def __init__(
         self,
-        jobs: Iterable[Job] | Windowed | None = None,
+        jobs: Iterable[Job] | None = None,
         with_results: bool = False,
         raise_errors: bool = True,
         *,
@@ -74,7 +113,7 @@ class as_completed:  # noqa: N801  the name that users of Dask know
         """Wait for this job, too."""
         self.update((job,))
 
-    def update(self, jobs: Iterable[Job] | Windowed) -> None:
+    def update(self, jobs: Iterable[Job]) -> None:
         """Wait for these jobs, too.
 
         Raises:
@@ -103,7 +142,7 @@ class as_completed:  # noqa: N801  the name that users of Dask know
         """Return whether the next job has ended, so that nobody need wait for it."""
         return bool(self._endings.ready or self._held)
 
-    def next_batch(self, block: bool = True) -> list[Any]:
+    def next_batch(self, block: bool = True) -> list[T]:
         """Return all that have ended and were not given yet; with *block*, at least one.
 
         Raises:
@@ -112,7 +151,7 @@ class as_completed:  # noqa: N801  the name that users of Dask know
         batch = [self.__next__()] if block else []
         return batch + self._ready()
 
-    def batches(self) -> Batches:
+    def batches(self) -> Batches[T]:
         """Iterate over lists of what has ended, as long as they are by then; with ``for`` or ``async for``."""
         return Batches(self)
 
@@ -126,13 +165,13 @@ class as_completed:  # noqa: N801  the name that users of Dask know
     def __repr__(self) -> str:
         return f"<as_completed: waiting={self._endings.left} done={self._endings.ready + self._held}>"
 
-    def __iter__(self) -> Iterator[Any]:
+    def __iter__(self) -> Iterator[T]:
         return self
 
-    def __aiter__(self) -> AsyncIterator[Any]:
+    def __aiter__(self) -> AsyncIterator[T]:
         return self
 
-    def __next__(self) -> Any:
+    def __next__(self) -> T:
         return self._give(self.next_item())
 
     def next_item(self) -> Item:
@@ -152,7 +191,7 @@ class as_completed:  # noqa: N801  the name that users of Dask know
                 raise StopIteration
             self._unpack(ended)
 
-    async def __anext__(self) -> Any:
+    async def __anext__(self) -> T:
         while True:
             if self._window is not None and (room := self._window.room_for(self.count())):
                 self._endings.add(await self._window.submit_async(room))
@@ -163,7 +202,7 @@ class as_completed:  # noqa: N801  the name that users of Dask know
                 raise StopAsyncIteration
             self._unpack(ended)
 
-    def _ready(self) -> list[Any]:
+    def _ready(self) -> list[T]:
         """Return what has ended by now, up to the first that raises."""
         ready = []
         while self.has_ready():
@@ -236,20 +275,20 @@ class as_completed:  # noqa: N801  the name that users of Dask know
                 self._given.setdefault(job.pool_id, {})[job.id] = job
 
 
-class Batches:
+class Batches(Generic[T]):
     """What has ended, list by list; see :meth:`as_completed.batches`."""
 
-    def __init__(self, completed: as_completed) -> None:
+    def __init__(self, completed: as_completed[T]) -> None:
         self._completed = completed
 
-    def __iter__(self) -> Iterator[list[Any]]:
+    def __iter__(self) -> Iterator[list[T]]:
         return self
 
-    def __next__(self) -> list[Any]:
+    def __next__(self) -> list[T]:
         return self._completed.next_batch()
 
-    def __aiter__(self) -> AsyncIterator[list[Any]]:
+    def __aiter__(self) -> AsyncIterator[list[T]]:
         return self
 
-    async def __anext__(self) -> list[Any]:
+    async def __anext__(self) -> list[T]:
         return [await self._completed.__anext__(), *self._completed.next_batch(block=False)]

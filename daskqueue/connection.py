@@ -91,6 +91,14 @@ class Connection:
         self.queues.check_open()
         return cast("Any", self.client).sync(function, *args)
 
+    def check_waiting(self) -> None:
+        """Make sure that what somebody waits for may still come; to be asked about every second.
+
+        Raises:
+            QueueLostError: the pool or its client is closed.
+        """
+        self.queues.check_open()
+
     def close(self) -> Any:
         """Let go of the queues, and close the client if it is this connection's own.
 

@@ -122,7 +122,7 @@ class Endings:
             while not self.ready and self.left and not self._unheard:
                 if not self._changed.wait(min(CHECK_SECONDS, self._seconds())):
                     for pool in self._pools.values():
-                        pool.queues.check_open()
+                        pool.connection.check_waiting()
                     self._check_time()
             return self._take()
 

@@ -2,6 +2,7 @@
 
 DaskQueueError
 ├── BatchError               bytes that are no record batch, or arguments that cannot be pickled
+│   └── PayloadTooLargeError  a message is larger than a message may be
 ├── StorageError             the folder or the disk
 │   ├── FolderError          not a queue's folder, not reachable, not writable
 │   ├── FolderInUseError     another process has the queue open; says which
@@ -45,6 +46,10 @@ class DaskQueueError(Exception):
 
 class BatchError(DaskQueueError, ValueError):
     """Bytes that are no record batch, or values that cannot be made into one."""
+
+
+class PayloadTooLargeError(BatchError):
+    """A message takes more bytes than a message may; the data belongs elsewhere, its name into the message."""
 
 
 class StorageError(DaskQueueError):

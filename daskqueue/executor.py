@@ -81,7 +81,7 @@ class QueueExecutor(concurrent.futures.Executor):
         self._pool = pool
         self._lock = threading.Lock()
         self._futures: dict[int, JobFuture] = {}  # by id() of their jobs, which have no other yet
-        self._completed = as_completed(with_results=True, raise_errors=False)
+        self._completed: as_completed[Any] = as_completed(with_results=True, raise_errors=False)
         self._thread: threading.Thread | None = None
         self._mapped: list[Jobs] = []
         self._shut_down = False
@@ -167,7 +167,7 @@ class QueueExecutor(concurrent.futures.Executor):
         if self._shut_down:
             raise RuntimeError("cannot schedule new futures after shutdown: make another with get_executor()")
 
-    def _in_order(self, jobs: Jobs, completed: as_completed) -> Iterator[Any]:
+    def _in_order(self, jobs: Jobs, completed: as_completed[Any]) -> Iterator[Any]:
         ended: dict[int, Item] = {}
         given = 0
         try:

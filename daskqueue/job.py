@@ -60,7 +60,7 @@ class Job(Placement, Generic[R_co]):
             future: where the batch will have been put.
             offset: the message's place in it.
         """
-        return cls(pool, (future, offset))
+        return cls(pool, future, offset)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Job, (self._pool, self.id)

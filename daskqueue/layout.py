@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from itertools import accumulate, pairwise
+from itertools import accumulate, chain, pairwise
 from operator import add, lt
 from struct import Struct, unpack_from
 from typing import TYPE_CHECKING, NamedTuple
 from zlib import crc32
 
-from daskqueue.chunk import COLUMNS, PLAIN, REPEAT, SINGLE, Buffer, Span, cut_single
+from daskqueue.buffers import padded, padding
+from daskqueue.chunk import BUFFERED, COLUMNS, PLAIN, REPEAT, Buffer, Span, cut_single
 from daskqueue.errors import BatchError
 from daskqueue.functions import Record, parse_records, used_only
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 MAGIC = b"DQB\x01"  # the last byte is the version
+ALIGNED = b"DQB\x02"  # every chunk lies on a multiple of buffers.ALIGNMENT; only where a chunk is BUFFERED
 HEADER = Struct("<4sIIHHIIIII")
 ENTRY = Struct("<BBHIIIII")
 MAX_BYTES = 0xFFFF_FFFF
@@ -45,7 +47,13 @@ class Entry(NamedTuple):
         """The length of the column of function numbers in front of the data."""
         if not self.flags & MIXED:
             return 0
-        return self.held * (4 if self.flags & WIDE else 2)
+        length = self.held * self.column_width
+        return padded(length) if self.codec == BUFFERED else length
+
+    @property
+    def column_width(self) -> int:
+        """How many bytes each number of the column has."""
+        return 4 if self.flags & WIDE else 2
 
     def span(self, start: int, stop: int) -> Span:
         """Return where the values ``start <= i < stop`` of this batch's part of the chunk are in it."""
@@ -57,7 +65,9 @@ def assemble(
     count: int,
     functions: tuple[int, int, Sequence[Buffer]],
     entries: Sequence[Buffer],
-    data: Iterable[Buffer],
+    chunks: Iterable[Sequence[Buffer]],
+    *,
+    aligned: bool = False,
 ) -> bytes:
     """Put a record batch together.
 
@@ -66,25 +76,36 @@ def assemble(
         count: messages.
         functions: the number of the first function, how many there are, the buffers of their records.
         entries: the packed chunk table, in pieces.
-        data: the data of all chunks, in pieces.
+        chunks: the data of each chunk, or of several that lie as they will, in pieces.
+        aligned: whether each is put on an aligned place; needed where one is BUFFERED.
 
     Raises:
         BatchError: it would reach 4 GiB.
     """
     first, known, records = functions
     table_bytes = sum(map(len, records))
-    chunks = sum(map(len, entries)) // ENTRY.size
-    parts = [*records, *entries, *data]
+    chunk_count = sum(map(len, entries)) // ENTRY.size
+    head: list[Buffer] = [*records, *entries]
+    parts = _aligned(head, chunks) if aligned else [*head, *chain.from_iterable(chunks)]
     size = HEADER.size + sum(map(len, parts))
     if size > MAX_BYTES:
         raise BatchError(
             f"a record batch of {size} bytes must stay below 4 GiB; put fewer messages at a time"
         )
-    fields = (size, flags, 0, count, first, known, table_bytes, chunks)
-    checksum = crc32(HEADER.pack(MAGIC, 0, *fields)[_CHECKED_FROM:])
+    fields = (size, flags, 0, count, first, known, table_bytes, chunk_count)
+    magic = ALIGNED if aligned else MAGIC
+    checksum = crc32(HEADER.pack(magic, 0, *fields)[_CHECKED_FROM:])
     for part in parts:
         checksum = crc32(part, checksum)
-    return b"".join([HEADER.pack(MAGIC, checksum, *fields), *parts])
+    return b"".join([HEADER.pack(magic, checksum, *fields), *parts])
+
+
+def _aligned(head: list[Buffer], chunks: Iterable[Sequence[Buffer]]) -> list[Buffer]:
+    """Return the parts of a batch with zeros between them, so that each chunk is on an aligned place."""
+    parts = [*head, padding(HEADER.size + sum(map(len, head)))]
+    for chunk in chunks:
+        parts += [*chunk, padding(sum(map(len, chunk)))]
+    return parts
 
 
 def pack_entry(entry: Entry) -> bytes:
@@ -96,9 +117,9 @@ def _is_known(calls: bool, codec: int, flags: int) -> bool:
     if codec == REPEAT:
         return calls and not flags
     if not calls:
-        return codec <= SINGLE and not flags
+        return codec <= BUFFERED and not flags
     allowed = KEYWORDS | MIXED | WIDE | (COLUMNS if codec == PLAIN else 0)
-    return codec <= SINGLE and not flags & ~allowed
+    return codec <= BUFFERED and not flags & ~allowed
 
 
 class Layout:
@@ -112,7 +133,7 @@ class Layout:
     """
 
     __slots__ = (
-        "_entries", "checksum", "count", "first_function", "flags", "functions",
+        "_aligned", "_entries", "checksum", "count", "first_function", "flags", "functions",
         "offsets", "records", "starts", "table", "view",
     )  # fmt: skip
 
@@ -120,7 +141,8 @@ class Layout:
         if len(view) < HEADER.size:
             raise BatchError(f"{len(view)} bytes are too few for a record batch")
         magic, checksum, size, flags, reserved, *counts = HEADER.unpack_from(view)
-        if magic != MAGIC:
+        self._aligned = magic == ALIGNED
+        if magic != MAGIC and not self._aligned:
             raise BatchError(f"no record batch, or one of another version: it starts with {magic!r}")
         if not HEADER.size <= size <= len(view) or flags > RESULTS or reserved:
             raise BatchError("the header of the record batch is damaged, or its end is missing")
@@ -137,6 +159,8 @@ class Layout:
         self.table = view[table_start:data_start]
         self._entries: list[tuple[int, ...]] = [*ENTRY.iter_unpack(self.table)]
         takes, lengths = self._check_entries() if chunks else ((), ())
+        if self._aligned:
+            data_start, lengths = padded(data_start), [*map(padded, lengths)]
         self.starts = [*accumulate(takes, initial=0)]
         self.offsets = [*accumulate(lengths, initial=data_start)]
         if self.starts[-1] != self.count or self.offsets[-1] != size:
@@ -174,6 +198,8 @@ class Layout:
 
     def chunk_data(self, index: int) -> memoryview:
         """Return all bytes of a chunk."""
+        if self._aligned:
+            return self.view[self.offsets[index] :][: self._entries[index][-1]]
         return self.view[self.offsets[index] : self.offsets[index + 1]]
 
     def checksum_holds(self) -> bool:
@@ -190,12 +216,12 @@ class Layout:
             return assemble(self.flags, 0, (0, 0, ()), (), ())
         functions = self._functions(low, high)
         entries: list[Buffer] = []
-        data: list[Buffer] = []
+        data: list[list[Buffer]] = []
         for start, stop in pairwise(sorted({low, low + 1, high - 1, high})):  # only the outer two may be cut
             entry, taken = self._cut(start, stop, first, last)
             entries.append(entry)
-            data += taken
-        return assemble(self.flags, last - first, functions, entries, data)
+            data.append(taken)
+        return assemble(self.flags, last - first, functions, entries, data, aligned=self._aligned)
 
     def _cut(self, start: int, stop: int, first: int, last: int) -> tuple[Buffer, list[Buffer]]:
         """Return entries and data of chunks ``start <= i < stop``, less what lies outside of the messages."""
@@ -215,9 +241,10 @@ class Layout:
             return entry._replace(skip=low, take=take), [data]
         if entry.codec == REPEAT:
             return entry._replace(held=take, skip=0, take=take), []
-        head = entry.column_bytes
-        width = head // entry.held
-        column = data[low * width : (low + take) * width]
+        head, width = entry.column_bytes, entry.column_width
+        column = bytes(data[low * width : (low + take) * width]) if head else b""
+        if entry.codec == BUFFERED:
+            column += padding(len(column))
         cut = cut_single(data[head:], entry.span(skipped, skipped + take))
         if cut is None:
             raise BatchError("a chunk's lengths do not fit its data")
@@ -238,7 +265,7 @@ class Layout:
         entry = self.entry(index)
         if not entry.flags & MIXED:
             return (entry.function,)
-        width = entry.column_bytes // entry.held
+        width = entry.column_width
         data = self.chunk_data(index)
         if entry.column_bytes > len(data):
             raise BatchError("a chunk's column of functions does not fit its data")

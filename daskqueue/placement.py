@@ -21,14 +21,16 @@ class Placement:
 
     Args:
         pool: the pool.
-        job_id: the message's number; while that is not known, where its batch will have been put, and its
-            place in the batch.
+        job_id: the message's number; while that is not known, where its batch will have been put.
+        offset: its place in that batch.
     """
 
-    __slots__ = ("_ended", "_key", "_pool")
+    # Many are made while their messages linger: one object more for each would be felt.
+    __slots__ = ("_ended", "_key", "_offset", "_pool")
 
-    def __init__(self, pool: QueuePool, job_id: int | tuple[Future[Placed], int]) -> None:
+    def __init__(self, pool: QueuePool, job_id: int | Future[Placed], offset: int = 0) -> None:
         self._key = job_id
+        self._offset = offset
         self._pool = pool
         self._ended: Ended | None = None
 
@@ -41,13 +43,13 @@ class Placement:
             Exception: why it could not be put.
         """
         key = self._key
-        return key if isinstance(key, int) else self._placed(*key)
+        return key if isinstance(key, int) else self._placed(key)
 
-    def _placed(self, future: Future[Placed], offset: int) -> int:
-        if not future.done() and self._pool.client.asynchronous:
+    def _placed(self, batch: Future[Placed]) -> int:
+        if not batch.done() and self._pool.client.asynchronous:
             raise RuntimeError(f"{self!r} has no id yet: `await job.submitted()` first")
-        placed = future.result()
-        self._key = pack_id(placed.queue, placed.incarnation, placed.first + offset)
+        placed = batch.result()
+        self._key = pack_id(placed.queue, placed.incarnation, placed.first + self._offset)
         return self._key
 
     def __hash__(self) -> int:
@@ -89,7 +91,7 @@ class Placement:
     def batch(self) -> Future[Placed] | None:
         """Where its record batch was put, or will have been; None where the id was known from the beginning."""
         key = self._key
-        return None if isinstance(key, int) else key[0]
+        return None if isinstance(key, int) else key
 
     @property
     def coming(self) -> Future[Placed] | None:

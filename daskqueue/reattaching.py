@@ -24,9 +24,10 @@ async def reattach(pool: QueuePool, job_id: int) -> Job:
     """
     check_count("job_id", job_id, least=0, most=_MOST)
     queue, incarnation, sequence = unpack_id(job_id)
-    if queue >= pool.n_queues:
+    known = pool.queues.spec.n_known
+    if queue >= known:
         raise ValueError(
-            f"{job_id} would be a message of queue {queue}, and pool {pool.name!r} has {pool.n_queues}: "
+            f"{job_id} would be a message of queue {queue}, and pool {pool.name!r} has {known}: "
             "it is the id of a job of another pool"
         )
     if not await pool.queues.call(queue, "states", incarnation, [(sequence, sequence + 1)]):

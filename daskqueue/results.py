@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from daskqueue.batch import Batch
 from daskqueue.calls import encode_values
-from daskqueue.chunk import Buffer, pickle_value, registered_by_value
-from daskqueue.errors import BatchError, JobFailedError
+from daskqueue.chunk import MAX_PAYLOAD_BYTES, Buffer, pickle_value, registered_by_value
+from daskqueue.errors import BatchError, JobFailedError, PayloadTooLargeError
 from daskqueue.layout import RESULTS
 
 if TYPE_CHECKING:
@@ -103,25 +103,27 @@ def decode_failure(blob: Buffer | bytearray) -> Failure:
     return failure
 
 
-def encode_results(values: Sequence[Any]) -> tuple[bytes, dict[int, Exception]]:
+def encode_results(
+    values: Sequence[Any], max_bytes: int = MAX_PAYLOAD_BYTES
+) -> tuple[bytes, dict[int, Exception]]:
     """Return a blob of results, and why some could not be pickled, by their index.
 
     Args:
         values: what the tasks returned; a :class:`Failure` stands for one that raised. The slot of a value
-            that cannot be pickled holds a Failure that says so.
+            that cannot be pickled, or is too large, holds a Failure that says so.
+        max_bytes: how many bytes one result may take.
     """
     failed: dict[int, Exception] = {}
 
     def replaced(position: int, error: Exception) -> bytes:
         failed[position] = error
         kind = type(values[position]).__qualname__
-        refusal = JobFailedError(
-            f"the task's result, a {kind}, cannot be pickled: {type(error).__name__}: {error}"
-        )
+        trouble = "is too large" if isinstance(error, PayloadTooLargeError) else "cannot be pickled"
+        refusal = JobFailedError(f"the task's result, a {kind}, {trouble}: {type(error).__name__}: {error}")
         refusal.__cause__ = error
         return pickle.dumps(describe_failure(refusal), 5)
 
-    return encode_values(values, RESULTS, replaced), failed
+    return encode_values(values, RESULTS, replaced, max_bytes), failed
 
 
 def decode_results(blob: Buffer | bytearray) -> list[Any]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Sequence
 
 from daskqueue.actors.parking import Bell
 from daskqueue.actors.settlement import to_pairs
-from daskqueue.clock import Clock
-from daskqueue.core.runs import merge, subtract
+from daskqueue.clock import Clock, Stopwatch
+from daskqueue.core.runs import intersect, merge, subtract
 from daskqueue.core.tally import State
 from daskqueue.engine.engine import Engine
 from daskqueue.message import Run
@@ -17,8 +18,16 @@ from daskqueue.message import Run
 ANSWER_BYTES = 4 << 20
 # Who waits for many jobs is told of further ones at most this often.
 PAUSE_SECONDS = 0.005
-
-LOST = "lost"
+# How long the queue looks for results before it sends what it has found.
+ANSWER_SECONDS = 0.1
+# Results are read together: about so many bytes of them, with gaps of so many that nobody asked for.
+GROUP_BYTES = 1 << 20
+GAP_BYTES = 16 << 10
+# How large a result is thought to be before one has been seen, and at least.
+FIRST_EACH = 64 << 10
+LEAST_EACH = 256
+# From so many runs on, the state of all that lies between them is looked at.
+FEW = 8
 
 Answer = list[tuple[str, list[tuple[int, int]], bytes, str]]
 
@@ -76,26 +85,54 @@ class Answers:
         return ended
 
     def _ended(self, wanted: Sequence[Run]) -> list[Run]:
-        running = self._running()
         ended: list[Run] = []
-        for run in wanted:
+        # One look at all that lies between costs less than many small ones.
+        looks = wanted if len(wanted) <= FEW else [Run(wanted[0].first, wanted[-1].last)]
+        for run in looks:
             for part, state in self._engine.states(run):
-                if state is State.DEAD:
+                if state is State.DEAD or state is State.SETTLED:
                     ended.append(part)
-                elif state is State.SETTLED:
-                    ended.extend(subtract((part,), running))
-        return ended
+        found = intersect(merge(ended), wanted) if looks is not wanted else ended
+        return list(subtract(merge(found), self._running()))
 
     async def _describe(self, ended: list[Run]) -> Answer:
+        """Return what is kept of those that ended, or the beginning of it: it is asked for the rest again."""
         answer: Answer = []
-        size = 0
-        for run in ended:
-            outcomes = await self._engine.endings.outcomes(run)
+        watch = Stopwatch()
+        rest = deque(ended)
+        size, each = 0, FIRST_EACH
+        while rest and size < ANSWER_BYTES and watch.seconds < ANSWER_SECONDS:
+            group = next_group(rest, max(GROUP_BYTES // each, 1), GAP_BYTES // each)
+            whole = Run(group[0].first, group[-1].last)
+            outcomes = await self._engine.endings.outcomes(whole)
             answer.extend((o.state, to_pairs(o.runs), bytes(o.blob), o.reason) for o in outcomes)
-            unknown = subtract((run,), merge(part for o in outcomes for part in o.runs))
+            unknown = subtract(group, merge(part for o in outcomes for part in o.runs))
             if unknown:
-                answer.append((LOST, to_pairs(unknown), b"", "its result is no longer kept"))
-            size += sum(len(o.blob) for o in outcomes)
-            if size > ANSWER_BYTES:
-                break
+                missing = self._engine.endings.missing()
+                answer.append((missing.state, to_pairs(unknown), b"", missing.reason))
+            found = sum(len(o.blob) for o in outcomes)
+            size, each = size + found, max(found // whole.count, LEAST_EACH)
+            await asyncio.sleep(0)
         return answer
+
+
+def next_group(rest: deque[Run], most: int, gap: int) -> list[Run]:
+    """Take runs that lie together from the front of *rest*, the last of them cut if need be.
+
+    Results lie in blobs of many: to read those of neighbours at once, with some that nobody asked for, costs far
+    less than to cut out each.
+
+    Args:
+        rest: sorted runs; what is taken is removed.
+        most: messages from the first to the last.
+        gap: messages that may lie between two runs.
+    """
+    end = rest[0].first + most
+    group: list[Run] = []
+    while rest and rest[0].first < end and (not group or rest[0].first - group[-1].last <= gap):
+        run = rest.popleft()
+        if run.last > end:
+            rest.appendleft(Run(end, run.last))
+            run = Run(run.first, end)
+        group.append(run)
+    return group

@@ -180,7 +180,14 @@ class ConsumerService:
         equipment = Equipment(spec.name, spec.consumer_class, spec.middleware, spec.resources)
         runner: Runner
         if spec.executor == PROCESSES:
-            runner = ProcessRunner(equipment, spec.threads, self._on_end, self._on_note, late=spec.early_ack)
+            runner = ProcessRunner(
+                equipment,
+                spec.threads,
+                self._on_end,
+                self._on_note,
+                late=spec.early_ack,
+                settings=self._settings_of_children,
+            )
         else:
             handling = Handling(equipment, Awaiting(self._loop))
             handler = await asyncio.to_thread(handling.open)
@@ -190,6 +197,12 @@ class ConsumerService:
             )
         await runner.start()
         return runner
+
+    def _settings_of_children(self) -> dict[str, Any]:
+        """Let ``distributed.Client()`` in a child find the cluster."""
+        scheduler = self._node.scheduler
+        address = str(scheduler.address) if scheduler is not None else "inproc:"
+        return {} if address.startswith("inproc:") else {"scheduler-address": address}
 
     def _on_end(self) -> None:
         """Called on the task threads, which may outlive the loop of a worker that ends."""
@@ -307,13 +320,20 @@ class ConsumerService:
         """Prolong the leases of work in hand, whatever the task threads are doing."""
         while True:
             await asyncio.sleep(self.lease_seconds / 3)
-            for position, source in enumerate(self._sources):
-                leases = self._in_hand.leases(position)
-                if leases and not source.lost:
-                    try:
-                        await source.call("extend", self.id, leases)
-                    except QueueLostError:
-                        source.look_for_it()
+            # At the same time: a queue that is away must not cost the leases of others.
+            await asyncio.gather(*(self._extend(*place) for place in enumerate(self._sources)))
+
+    async def _extend(self, position: int, source: Source) -> None:
+        leases = self._in_hand.leases(position)
+        if not leases or source.lost:
+            return
+        try:
+            await source.call("extend", self.id, leases)
+        except QueueLostError:
+            source.look_for_it()
+        except Exception:
+            # The next time is soon enough: two of three may fail before a lease ends.
+            logger.warning("%s: leases could not be prolonged", self._spec.name, exc_info=True)
 
     async def _say_good_bye(self) -> None:
         assert self._runner is not None

@@ -5,13 +5,18 @@ from __future__ import annotations
 import asyncio
 import pickle
 import weakref
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from operator import attrgetter
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 from distributed import get_worker
 
 from daskqueue.actors.cluster import loop_of
+
+# How soon it is noticed that Dask has deleted an actor while calls are parked at it.
+LOOK_SECONDS = 0.5
+# So often it is looked for before it counts as deleted although it was never seen: Dask enters it once it is made.
+LOOKS = 4
 
 
 class Service(Protocol):
@@ -35,6 +40,17 @@ class Door:
         if owns:
             weakref.finalize(self, _close_soon, service, loop)
 
+    def guard(self, actors: Mapping[Any, Any], loop: asyncio.AbstractEventLoop) -> Self:
+        """Close the service also when a parked call keeps the door alive that Dask has deleted.
+
+        Args:
+            actors: the actors that Dask has here.
+            loop: the worker's event loop.
+        """
+        door: weakref.ref[Door] = weakref.ref(self)
+        loop.call_soon_threadsafe(_look_after, door, actors, loop, LOOKS)
+        return self
+
     async def call(self, method: str, blob: bytes) -> bytes:
         """Call a method of the service (``put``, ``dead.list``); arguments and answer are one pickle each."""
         return pickle.dumps(await attrgetter(method)(self._service)(*pickle.loads(blob)), 5)
@@ -43,6 +59,22 @@ class Door:
         if name.startswith("_"):
             raise AttributeError(name)
         return getattr(self._service, name)
+
+
+def _look_after(
+    door: weakref.ref[Door], actors: Mapping[Any, Any], loop: asyncio.AbstractEventLoop, patience: int
+) -> None:
+    there = door()
+    if there is None:
+        return
+    if any(actor is there for actor in actors.values()):
+        patience = 0
+    elif patience == 0:
+        _close_soon(there._service, loop)  # noqa: SLF001  its own
+        return
+    else:
+        patience -= 1
+    loop.call_later(LOOK_SECONDS, _look_after, door, actors, loop, patience)
 
 
 def worker_loop() -> asyncio.AbstractEventLoop:

@@ -136,7 +136,7 @@ class Crew:
         with theirs:
             # A group of its own: Ctrl-C in a terminal is for the consumer, which lets them finish.
             self._server = subprocess.Popen(  # noqa: S603
-                [sys.executable, "-c", code],
+                [sys.executable, "-u", "-c", code],
                 stdin=subprocess.DEVNULL,
                 pass_fds=[theirs.fileno()],
                 process_group=0,

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from daskqueue.actors.handling import Equipment
+from daskqueue.actors.process_aftermath import Aftermath
 from daskqueue.actors.process_child import (
     CANCEL,
     ENDED,
@@ -27,20 +28,19 @@ from daskqueue.actors.process_child import (
     Setup,
 )
 from daskqueue.actors.process_crew import Child, Crew
+from daskqueue.actors.process_deadline import seconds_left
+from daskqueue.actors.process_dealer import Dealer, Portion
 from daskqueue.actors.process_memory import Glance
-from daskqueue.actors.process_work import Dealer, Portion, ProcessWork, notes_of
+from daskqueue.actors.process_work import ProcessWork, notes_of
 from daskqueue.actors.settlement import Settlement
 from daskqueue.actors.timing import Timing
-from daskqueue.actors.work import Raised, Work
+from daskqueue.actors.work import Work
 from daskqueue.chunk import dump_by_value
-from daskqueue.clock import ticks
-from daskqueue.errors import JobFailedError, QueueLostError, TaskTimeoutError
+from daskqueue.errors import QueueLostError
 from daskqueue.results import decode_failure
 
 logger = logging.getLogger(__name__)
 
-# A coroutine ends itself in time; whatever still runs this long after its time-out is killed with its child.
-KILL_SECONDS = 0.1
 # Pause before a child that could not be opened is tried again, doubled each time.
 AGAIN_SECONDS = 1.0
 AGAIN_MAX_SECONDS = 30.0
@@ -75,6 +75,7 @@ class ProcessRunner:
         on_end: called when something has ended.
         on_note: told of progress: the slice, the index of the message, and the note.
         late: whether messages are acked before they run.
+        settings: returns what a new child sets in ``dask.config``.
     """
 
     def __init__(
@@ -85,6 +86,7 @@ class ProcessRunner:
         on_note: Callable[[ProcessWork, int, bytes], object],
         *,
         late: bool,
+        settings: Callable[[], dict[str, Any]] = dict,
     ) -> None:
         self._setup = dump_by_value(Setup(equipment, late))
         self._name = equipment.name
@@ -92,9 +94,11 @@ class ProcessRunner:
         self._on_end = on_end
         self._on_note = on_note
         self._late = late
+        self._settings = settings
         self._crew = Crew(self._hear)
         self._seats: dict[Child, Seat] = {}
         self._dealer = Dealer(processes)
+        self._aftermath = Aftermath(self._dealer, equipment.name, late=late)
         self._stopping = False
         self._refused = 0
         self._gone = asyncio.Event()
@@ -166,6 +170,7 @@ class ProcessRunner:
         self._stopping = True
         for task in self._hiring:
             task.cancel()
+        self._aftermath.stopping = True
         for seat in self._seats.values():
             seat.child.say(STOP)
         self._look_who_is_left()
@@ -191,7 +196,7 @@ class ProcessRunner:
     async def _fork(self) -> Seat:
         child = await self._crew.fork()
         seat = self._seats[child] = Seat(child)
-        child.say(OPEN, sys.path, self._setup)
+        child.say(OPEN, sys.path, self._settings(), self._setup)
         return seat
 
     async def _replace(self, seconds: float) -> None:
@@ -246,7 +251,7 @@ class ProcessRunner:
             )
         if not seat.dismissed:
             for portion in seat.portions:
-                self._settle_dead(seat, portion)
+                self._aftermath.settle(portion, seat.child, seat.overdue)
             self._on_end()
         if self._stopping:
             self._look_who_is_left()
@@ -255,65 +260,6 @@ class ProcessRunner:
             self._hiring.add(task)
             task.add_done_callback(self._hiring.discard)
             self._deal()
-
-    def _settle_dead(self, seat: Seat, portion: Portion) -> None:
-        """Put back what a dead child had not begun, and say how its last message ended."""
-        work, first = portion.work, portion.next
-        glance = seat.child.memory.read()
-        if glance.portion != portion.number:
-            self._put_back(portion, first)
-            return
-        running = None if glance.index is None else portion.start + glance.index
-        if running is None and portion.end - first == 1 and seat.overdue is None:
-            running = first  # it died where it loaded this message, or kept its result
-        if running is None or running < first:
-            # It died where it loaded some messages: one by one they will show which it is.
-            work.alone = work.alone or seat.overdue is None
-            running = None
-        done = first if running is None else running
-        if self._late:
-            lost = [self._lost(seat) for _ in range(done - first)]
-            work.report_values(first, lost, late=True)
-        else:
-            self._dealer.put_back(work, first, done)
-        if running is not None:
-            self._settle_running(seat, work, running, glance)
-            done += 1
-        self._put_back(portion, done)
-
-    def _settle_running(self, seat: Seat, work: ProcessWork, index: int, glance: Glance) -> None:
-        number = work.base_id + work.first + index
-        if seat.overdue is not None:
-            if seat.overdue == glance:
-                seconds = work.stretch(index)[1]
-                error = TaskTimeoutError(f"the attempt took longer than its timeout of {seconds:g} s")
-                work.report_values(index, [Raised(error)], late=self._late)
-            else:
-                self._dealer.put_back(work, index, index + 1)
-            return
-        logger.warning("%s: a child process %s while it ran job %d", self._name, seat.child.fate, number)
-        if self._late:
-            work.report_values(index, [self._lost(seat)], late=True)
-        else:
-            sequence = work.first + index
-            work.report(1, [Settlement(*work.receipt, crashed=[(sequence, sequence + 1)])], [])
-
-    def _lost(self, seat: Seat) -> Raised:
-        return Raised(
-            JobFailedError(f"the process that ran it {seat.child.fate}, and it was acked before it ran")
-        )
-
-    def _put_back(self, portion: Portion, index: int) -> None:
-        """Run what a child has not begun elsewhere; or give it back, if it was asked for."""
-        work = portion.work
-        if index >= portion.end:
-            return
-        if portion.withdrawn or self._stopping:
-            released = [(work.first + index, work.first + portion.end)]
-            if portion.withdrawn and not self._stopping:
-                work.report(portion.end - index, [Settlement(*work.receipt, released=released)], [])
-            return
-        self._dealer.put_back(work, index, portion.end)
 
     def _look_who_is_left(self) -> None:
         if not self._seats:
@@ -371,7 +317,7 @@ class ProcessRunner:
             self._dealer.learn(portion, seconds, count)
         if over:
             seat.portions.pop(0)
-            self._put_back(portion, portion.next)
+            self._aftermath.put_back(portion, portion.next)
             if seat.portions:
                 self._dealer.begin(seat.portions[0])
             self._deal()
@@ -389,33 +335,16 @@ class ProcessRunner:
                 self._on_end()
 
     def _watch_over(self, seat: Seat) -> None:
-        """Kill a child whose message has taken too long; look again when the next may have."""
+        """Kill a child whose message has taken too long; look again when one may have."""
         if seat.watch is not None:
             seat.watch.cancel()
             seat.watch = None
-        pauses = []
         glance = seat.child.memory.read()
-        for portion in seat.portions:
-            seconds = min((bound for bound in _timeouts(portion) if bound), default=None)
-            if glance.portion == portion.number and glance.index is not None:
-                own = portion.work.stretch(portion.start + glance.index)[1]
-                left = None if own is None else glance.began_at + own + KILL_SECONDS - ticks()
-                if left is not None and left <= 0:
-                    seat.overdue = glance
-                    self._crew.kill(seat.child)
-                    return
-                pauses.append(left)
-            pauses.append(seconds)
-        known = [pause for pause in pauses if pause is not None]
-        if known:
-            loop = asyncio.get_running_loop()
-            seat.watch = loop.call_later(min(known), self._watch_over, seat)
-
-
-def _timeouts(portion: Portion) -> list[float | None]:
-    found: list[float | None] = []
-    index = portion.start
-    while index < portion.end:
-        index, seconds = portion.work.stretch(index)
-        found.append(seconds)
-    return found
+        left = [seconds for portion in seat.portions for seconds in seconds_left(portion, glance)]
+        if not left:
+            return
+        if min(left) <= 0:
+            seat.overdue = glance
+            self._crew.kill(seat.child)
+            return
+        seat.watch = asyncio.get_running_loop().call_later(min(left), self._watch_over, seat)

@@ -52,8 +52,8 @@ HOSTED_PATIENCE_SECONDS = 10.0
 
 def open_actor(spec: QueueSpec) -> Door:
     """Make a queue's actor; runs on the worker."""
-    loop = worker_loop()
-    return Door(QueueService(spec, get_worker(), loop), loop)
+    loop, worker = worker_loop(), get_worker()
+    return Door(QueueService(spec, worker, loop), loop).guard(worker.state.actors, loop)
 
 
 class QueueService:

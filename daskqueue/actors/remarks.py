@@ -47,7 +47,7 @@ class Remarks:
                 self._loop.call_soon_threadsafe(self._begin)
 
     async def flush(self) -> None:
-        """Return when all notes so far are at the queue.
+        """Return when all notes so far are at the queue, which may refuse them.
 
         Raises:
             QueueLostError: it is not there; they are kept.
@@ -58,9 +58,12 @@ class Remarks:
                 waiting, self._waiting = self._waiting, {}
                 try:
                     await self._send(list(waiting.values()))
-                except QueueLostError:
+                except (QueueLostError, asyncio.CancelledError):
                     self._waiting = {**waiting, **self._waiting}
                     raise
+                except Exception:
+                    # How far a task has come is not worth holding back how it ended.
+                    logger.warning("A queue refuses notes of progress", exc_info=True)
 
     def close(self) -> None:
         """Send nothing more."""
@@ -79,14 +82,9 @@ class Remarks:
                 self._waiting[remark[2]] = remark
 
     async def _send_on(self) -> None:
-        try:
+        # Whoever finds a lost queue again tells it what came of its messages, and of these notes before that.
+        with contextlib.suppress(QueueLostError):
             while self._awake or self._waiting:
-                try:
-                    await self.flush()
-                except QueueLostError:
-                    return  # whoever finds the queue again tells it what came of the messages, and these before that
+                await self.flush()
                 await asyncio.sleep(PAUSE_SECONDS)
-        except Exception:
-            logger.warning("Notes of progress were refused", exc_info=True)
-        finally:
-            self._task = None
+        self._task = None

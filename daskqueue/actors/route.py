@@ -48,7 +48,13 @@ class _ThroughScheduler:
             await _connect(self._scheduler.pool, self._scheduler.addr, CONNECT_SECONDS)
         except OSError as error:
             raise SchedulerLostError(f"the scheduler is away: {error}") from error
-        return await self._scheduler.proxy(worker=self._address, msg=message)
+        try:
+            return await self._scheduler.proxy(worker=self._address, msg=message)
+        except Exception as error:
+            # What the worker raised comes as its text alone: it has no such actor. A method's own error is an answer.
+            if type(error) is not Exception:
+                raise
+            raise KeyError(str(error)) from error
 
 
 class _Choice:

@@ -117,6 +117,13 @@ class Watch:
         self.runs = merge([*self.runs, *runs])
         self._poll.watch(self)
 
+    def strike(self, runs: Runs) -> Runs:
+        """Return which of the messages are watched, and watch them no longer."""
+        mine = intersect(self.runs, runs)
+        if mine:
+            self.runs = subtract(self.runs, mine)
+        return mine
+
     def cancel(self) -> None:
         """Hear of nothing any more."""
         self.runs = ()
@@ -223,8 +230,7 @@ class _Poll:
             if self._wanted:
                 self._tell_futures(part)
             for watch in list(self._watches):
-                if mine := intersect(watch.runs, part.runs):
-                    watch.runs = subtract(watch.runs, mine)
+                if mine := watch.strike(part.runs):
                     if not watch.runs:
                         self._watches.discard(watch)
                     watch.took(part, mine)

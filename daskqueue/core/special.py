@@ -140,9 +140,14 @@ def revive(queue: Queue, runs: Runs) -> None:
         return
     for run in runs:
         for first, last, terms in list(queue.terms.pieces(*run)):
-            key = terms.key if terms.key not in queue.keys.pending else ""
             queue.terms.take(first, last)  # they may be plain from here on
-            begin(queue, first, last, terms._replace(expires_at=None, key=key))
+            for since, until in _one_by_one(first, last) if terms.key else ((first, last),):
+                key = terms.key if terms.key not in queue.keys.pending else ""
+                begin(queue, since, until, terms._replace(expires_at=None, key=key))
+
+
+def _one_by_one(first: int, last: int) -> Iterator[tuple[int, int]]:
+    return ((sequence, sequence + 1) for sequence in range(first, last))
 
 
 def split_asked(queue: Queue, runs: Runs) -> tuple[Runs, Runs]:

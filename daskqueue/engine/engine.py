@@ -100,7 +100,7 @@ class Engine:
             thread,
             settings.lazy_seconds(),
         )
-        self.ledger = Ledger(files, self._commit, clock, on_settled)
+        self.ledger = Ledger(files, self._commit, clock, self._ended)
         self._upkeep = Upkeep(files, self._reader, thread, clock)
         self.leases = Leases(
             self.ledger, self._reader, self._meter, settings, thread, self.writable, on_ready
@@ -184,8 +184,6 @@ class Engine:
         runs, facts = self.ledger.decide(command)
         self.ledger.record(facts)
         await self._commit.durable()
-        # The turn in a group may have passed to a message that can run.
-        self._on_ready()
         return runs
 
     async def pause(self, paused: bool) -> None:
@@ -269,6 +267,11 @@ class Engine:
         self._files.close()
 
     # Inside
+
+    def _ended(self) -> None:
+        self._on_settled()
+        if self._queue.groups.lines:
+            self._on_ready()  # it may be another's turn in a group
 
     def _committed(self, sequence: int) -> None:
         fresh = sequence - self._queue.committed

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from daskqueue.chunk import MAX_PAYLOAD_BYTES
 from daskqueue.core.queue import Settings
 
 FSYNC_CHOICES = '"always", "never" or "interval:<milliseconds>"'
@@ -25,6 +26,7 @@ class QueueSettings:
         lease_seconds: how long a message stays a silent consumer's.
         grace_seconds: how long a lease outlives a restart of the queue, for its consumer to come back.
         segment_bytes: size at which a file of the log is sealed and the next begun.
+        max_payload_bytes: how many bytes the arguments, or the result, of one message may take.
         results: where what tasks return is kept: ``durable`` (with the ack), ``memory`` (until the queue is opened
             again) or ``none``. Why tasks failed is kept in any case.
         result_bytes: how much the results may take on the disk (or in memory).
@@ -41,6 +43,7 @@ class QueueSettings:
     lease_seconds: float = 60.0
     grace_seconds: float = 30.0
     segment_bytes: int = 64 << 20
+    max_payload_bytes: int = MAX_PAYLOAD_BYTES
     results: str = "durable"
     result_bytes: int = 1 << 30
     result_count: int | None = None
@@ -51,7 +54,8 @@ class QueueSettings:
         if self.results not in RESULTS_CHOICES:
             choices = ", ".join(f'"{choice}"' for choice in RESULTS_CHOICES)
             raise ValueError(f"unknown results {self.results!r}; choose one of {choices}")
-        for name, least in (("max_bytes", 1), ("result_bytes", 1), ("result_count", 0)):
+        bounds = (("max_bytes", 1), ("max_payload_bytes", 1), ("result_bytes", 1), ("result_count", 0))
+        for name, least in bounds:
             value = getattr(self, name)
             if value is not None and value < least:
                 raise ValueError(f"{name} must be at least {least}, not {value}")

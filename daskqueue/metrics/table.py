@@ -152,7 +152,13 @@ METRICS = (
         "outcome",
         dashboard=True,
     ),
-    _consumer("slots", "gauge", "Threads for tasks: busy with one, or idle.", "state", dashboard=True),
+    _consumer(
+        "slots",
+        "gauge",
+        "Places for tasks, threads or processes: busy with one, or idle.",
+        "state",
+        dashboard=True,
+    ),
     _consumer(
         "consumer_last_fetch_timestamp_seconds",
         "gauge",

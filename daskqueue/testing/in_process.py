@@ -17,7 +17,7 @@ from daskqueue.errors import QueueLostError
 from daskqueue.message import Durability
 from daskqueue.pool import QueuePool
 from daskqueue.testing.hand import Hand
-from daskqueue.testing.site import InProcessCluster, Site
+from daskqueue.testing.site import InProcessConnection, Site
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -151,7 +151,7 @@ class InProcessPool(QueuePool):
             self._opened = True
 
     def _connect(self, client: Client | None, spec: PoolSpec) -> Connection:
-        return Connection(cast("Client", self._site), spec, cluster=InProcessCluster(self._site))
+        return InProcessConnection(self._site, spec)
 
     def _view(self, options: SubmitOptions) -> InProcessPool:
         view = InProcessPool.__new__(InProcessPool)

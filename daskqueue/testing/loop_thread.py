@@ -5,19 +5,54 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Coroutine
+from concurrent.futures import Future
 from typing import Any
 
+from daskqueue.clock import ticks
 from daskqueue.errors import WaitTimeoutError
 
 # A wait in which nothing has happened for so long will not end by itself.
 STUCK_SECONDS = 5.0
+# Who waits asks at least so often; a longer silence is the end of one wait, and what comes then is another.
+ASK_SECONDS = 1.0
+
+
+class Patience:
+    """Tells those who wait when they wait in vain.
+
+    Args:
+        steps: counts what happens; None while somebody is at work.
+    """
+
+    def __init__(self, steps: Callable[[], int | None]) -> None:
+        self._steps = steps
+        self._seen = steps()
+        self._since = self._asked_at = ticks()
+
+    def check(self) -> None:
+        """Be asked again and again during one wait.
+
+        Raises:
+            WaitTimeoutError: nothing has happened for :data:`STUCK_SECONDS`.
+        """
+        now, seen = ticks(), self._steps()
+        waits_on = now - self._asked_at < 3 * ASK_SECONDS
+        if seen is None or seen != self._seen or not waits_on:
+            self._seen, self._since = seen, now
+        self._asked_at = now
+        if now - self._since >= STUCK_SECONDS:
+            raise WaitTimeoutError(
+                f"nothing has happened for {STUCK_SECONDS:g} s, and nothing runs by itself in a pool of "
+                "daskqueue.testing: call pool.run_all() before you wait (and pool.clock.advance() if "
+                "messages are delayed)"
+            )
 
 
 class LoopThread:
     """Runs coroutines for other threads.
 
     Args:
-        steps: counts what happens; a wait goes on as long as that grows. None: somebody is at work now.
+        steps: see :class:`Patience`.
     """
 
     def __init__(self, steps: Callable[[], int | None]) -> None:
@@ -38,20 +73,21 @@ class LoopThread:
                 "called on the pool's own event loop: await it, or call it from another thread"
             )
         future = asyncio.run_coroutine_threadsafe(function(*args), self.loop)
+        patience = Patience(self._steps)
         while True:
-            before = self._steps()
             try:
-                return future.result(STUCK_SECONDS)
+                return future.result(min(ASK_SECONDS, STUCK_SECONDS))
             except TimeoutError:
                 if future.done():
                     return future.result()
-                if before is not None and before == self._steps():
-                    future.cancel()
-                    raise WaitTimeoutError(
-                        f"nothing has happened for {STUCK_SECONDS:g} s, and nothing runs by itself in a pool of "
-                        "daskqueue.testing: call pool.run_all() before you wait (and pool.clock.advance() if "
-                        "messages are delayed)"
-                    ) from None
+                self._go_on(future, patience)
+
+    def _go_on(self, future: Future[Any], patience: Patience) -> None:
+        try:
+            patience.check()
+        except WaitTimeoutError:
+            future.cancel()
+            raise
 
     def close(self) -> None:
         """End the loop; what still waits on it is cancelled."""

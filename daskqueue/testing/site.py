@@ -15,12 +15,14 @@ from daskqueue.actors.cluster import Cluster, Held
 from daskqueue.actors.consumer import ConsumerService
 from daskqueue.actors.door import Door
 from daskqueue.actors.queue import QueueService
-from daskqueue.testing.loop_thread import LoopThread
+from daskqueue.connection import Connection
+from daskqueue.testing.loop_thread import LoopThread, Patience
 
 if TYPE_CHECKING:
     from distributed import Client
 
     from daskqueue.actors.directory import ActorRef
+    from daskqueue.actors.queues import PoolSpec
     from daskqueue.clock import ManualClock
 
 ADDRESS = "inproc://daskqueue-testing"
@@ -66,6 +68,7 @@ class Site:
         loop: wraps the event loop as Dask's clients do.
         state: holds the actors by their keys, as a worker's does.
         services: what is behind the actors.
+        patience: ends waits that would never end.
         running: how many threads run tasks by hand now.
     """
 
@@ -82,6 +85,7 @@ class Site:
         self.running = 0
         self._calls = 0
         self._consuming: set[str] = set()
+        self.patience = Patience(self._steps)
         self._thread = None if asynchronous else LoopThread(self._steps)
         loop = self._thread.loop if self._thread is not None else asyncio.get_running_loop()
         self.loop = SimpleNamespace(asyncio_loop=loop)
@@ -186,3 +190,15 @@ class InProcessCluster(Cluster):
 
     async def run(self, function: Callable[..., Any], *args: Any) -> Any:
         return function(*args)
+
+
+class InProcessConnection(Connection):
+    """A pool on a :class:`Site`."""
+
+    def __init__(self, site: Site, spec: PoolSpec) -> None:
+        super().__init__(cast("Client", site), spec, cluster=InProcessCluster(site))
+        self._site = site
+
+    def check_waiting(self) -> None:
+        super().check_waiting()
+        self._site.patience.check()

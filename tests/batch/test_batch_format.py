@@ -9,11 +9,14 @@ from __future__ import annotations
 import json
 import operator
 import os
+import pickle
 import re
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 
+from daskqueue import buffers
 from daskqueue.batch import Batch, encode_calls, encode_items
 from daskqueue.functions import HEAD
 from daskqueue.layout import ENTRY, HEADER
@@ -34,11 +37,21 @@ CALLS = {
     "keywords": [call(operator.add, 1, key="a"), call(operator.add, 2)],
     "nothing": [],
 }
+
+
+def buffered():
+    """A batch with buffers that are small enough for a golden file."""
+    with patch.object(buffers, "LARGE_BUFFER_BYTES", 16):
+        return encode_items([pickle.PickleBuffer(bytes(range(40))), 1j, "a"])
+
+
 BATCHES = {
     **{name: encode_calls(calls) for name, calls in CALLS.items()},
     "items": encode_items([1, "a", None]),
     "results": encode_results([1, 2j])[0],
     "slice": Batch.parse(encode_calls([(operator.add, i) for i in range(5)])).slice(1, 3),
+    "buffered": buffered(),
+    "slice of buffered": Batch.parse(buffered()).slice(0, 2),
 }
 
 
@@ -58,7 +71,7 @@ def test_encoding_still_writes_the_golden_bytes(golden, name):
 @pytest.mark.parametrize("name", BATCHES)
 def test_golden_bytes_are_still_read(golden, name):
     batch = Batch.parse(golden[name])
-    values = name in ("items", "results")
+    values = name in ("items", "results", "buffered", "slice of buffered")
     assert list(batch.items() if values else batch.messages()) == EXPECTED[name]
 
 
@@ -67,6 +80,8 @@ EXPECTED = {
     "items": [1, "a", None],
     "results": [1, 2j],
     "slice": [call(operator.add, 1), call(operator.add, 2)],
+    "buffered": [bytes(range(40)), 1j, "a"],
+    "slice of buffered": [bytes(range(40)), 1j],
 }
 
 

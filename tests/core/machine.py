@@ -97,8 +97,8 @@ class QueueMachine(RuleBasedStateMachine):
     @rule(
         count=counts,
         retries=st.integers(0, 2),
-        delay=delays,
-        ahead=delays,
+        delay=st.sampled_from([0.0, 0.0, 0.0, 2.0]),
+        ahead=st.sampled_from([0.0, 0.0, 0.0, 20.0]),
         expires=st.sampled_from([None, None, 3.0, 15.0]),
         priority=st.sampled_from([0, 0, 3, -2]),
         group=st.sampled_from(["", "", "g", "h"]),
@@ -188,12 +188,24 @@ class QueueMachine(RuleBasedStateMachine):
             self.lease(consumer, wants, 50.0, again=False)
             self._end(self.model.held(consumer), self.stage.do(commands.Lose([consumer, "nobody"])))
 
-    @rule(consumer=consumers, wants=wants, size=fractions)
-    def work(self, consumer: str, wants: list[int], size: float) -> None:
-        """A consumer does what it gets, or a part of it."""
+    @rule(consumer=consumers, wants=wants, size=fractions, fails=seldom)
+    def work(self, consumer: str, wants: list[int], size: float, fails: bool) -> None:
+        """A consumer does what it gets, or a part of it; or it fails at that for good."""
         self.lease(consumer, wants, 50.0, again=False)
         for lease in self.model.held(consumer):
-            self._ack(lease, self._part(lease, 0.0, size))
+            given = self._part(lease, 0.0, size)
+            if fails:
+                self._nack(lease, given, 0.0, final=True)
+            else:
+                self._ack(lease, given)
+
+    @rule(consumer=consumers, wants=wants, note=st.binary(max_size=3))
+    def be_interrupted(self, consumer: str, wants: list[int], note: bytes) -> None:
+        """A consumer says how far it is, and gives all back."""
+        self.lease(consumer, wants, 50.0, again=False)
+        for lease in self.model.held(consumer):
+            self._note(lease, min(lease.out), note, 1.0)
+            self._release(lease, merge([(s, s + 1) for s in lease.granted]), 0.0)
 
     def _receipt(self, where: float) -> ModelLease:
         known = list(self.model.leases.values())
@@ -235,7 +247,9 @@ class QueueMachine(RuleBasedStateMachine):
     def release(self, where: float, start: float, size: float, delay: float) -> None:
         """Give messages back, at once or (snoozed) to be run later."""
         lease = self._receipt(where)
-        given = self._part(lease, start, size)
+        self._release(lease, self._part(lease, start, size), delay)
+
+    def _release(self, lease: ModelLease, given: Runs, delay: float) -> None:
         reply = self.stage.do(commands.Release(Receipt(lease.number, lease.epoch), given, delay))
         asked = self.model.release(lease, self._settle(lease, given, reply), delay, self.now)
         assert sequences(reply.cancelled) == asked
@@ -269,7 +283,9 @@ class QueueMachine(RuleBasedStateMachine):
     @rule(where=fractions, start=fractions, note=st.binary(max_size=3), seconds=st.sampled_from([1.0, 60.0]))
     def say_how_far(self, where: float, start: float, note: bytes, seconds: float) -> None:
         lease = self._receipt(where)
-        sequence = self._part(lease, start, 0.0)[0].first
+        self._note(lease, self._part(lease, start, 0.0)[0].first, note, seconds)
+
+    def _note(self, lease: ModelLease, sequence: int, note: bytes, seconds: float) -> None:
         command = commands.Note(Receipt(lease.number, lease.epoch), sequence, note, seconds)
         held = sequence in lease.out
         assert self.stage.do(command) is held
@@ -287,7 +303,9 @@ class QueueMachine(RuleBasedStateMachine):
     )
     def nack(self, where: float, start: float, size: float, delay: float, final: bool) -> None:
         lease = self._receipt(where)
-        given = self._part(lease, start, size)
+        self._nack(lease, self._part(lease, start, size), delay, final=final)
+
+    def _nack(self, lease: ModelLease, given: Runs, delay: float, *, final: bool) -> None:
         receipt = Receipt(lease.number, lease.epoch)
         reply = self.stage.do(commands.Nack(receipt, given, "raised", delay, final))
         counted = self._settle(lease, given, reply)
@@ -358,6 +376,15 @@ class QueueMachine(RuleBasedStateMachine):
         sequence = leased[int(where * (len(leased) - 1))]
         assert self.stage.do(commands.Cancel([(sequence, sequence + 1)])) == ()
         self.model.messages[sequence].asked = True
+
+    @precondition(lambda self: self.model.of(State.DEAD))
+    @rule(consumer=consumers)
+    def redrive_beside_a_lease(self, consumer: str) -> None:
+        """Dead letters come back while others of their group may be leased."""
+        self._lease(consumer, 5, 50.0, again=False)
+        dead = self.model.of(State.DEAD)
+        assert sequences(self.stage.do(commands.Redrive())) == set(dead)
+        self.model.redrive(dead)
 
     @precondition(lambda self: self.model.of(State.DEAD))
     @rule(limit=st.sampled_from([None, 1, 3]), where=fractions, all_=st.booleans(), away=st.booleans())

@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import pytest
 
-from .jobs import story
+from .conftest import new_namespace
+from .jobs import Runner, story
+from .kubectl import condition
 from .loading import facts
-from .queues import runs
+from .queues import Queues, runs
 
 LUCKY, BROKEN = 20, 5
+ROOM = 100
 DEAD = {"raised": BROKEN, "crash_loop": 1}
 SPEC = {
-    "queue": {"retries": 2, "backoffMaxSeconds": 1, "maxDeliveries": 2},
+    "queue": {
+        "retries": 2,
+        "backoffMaxSeconds": 1,
+        "maxDeliveries": 2,
+        "maxMessages": ROOM,
+        "overflow": "Raise",
+    },
     "shards": {"replicas": 2, "storage": {"emptyDir": {}}},
     "consumers": {
         "replicas": 1,
@@ -24,11 +33,44 @@ SPEC = {
 }
 
 
+FILL = """
+import json, daskqueue
+from daskqueue.errors import QueueFullError
+
+with daskqueue.connect() as pool:
+    taken = []
+    try:
+        while True:
+            taken.append(pool.submit(abs, -len(taken)))
+    except QueueFullError:
+        print(json.dumps({"event": "taken", "tasks": len(taken)}), flush=True)
+    assert pool.gather(taken, timeout=120) == list(range(len(taken)))
+"""
+
+
+@pytest.fixture(scope="module")
+def namespace(kube, request):
+    """One for both tests."""
+    with new_namespace(kube, request) as name:
+        yield name
+
+
+@pytest.fixture(scope="module")
+def queues(kube, release, namespace):
+    found = Queues(kube, namespace)
+    found.apply("bad", SPEC)
+    found.ready("bad", timeout=90)
+    return found
+
+
+@pytest.fixture(scope="module")
+def runner(kube, namespace, image):
+    return Runner(kube, namespace, image)
+
+
 @pytest.fixture
 def failed(queues, runner):
-    """A queue in which some tasks have failed for good; what the script that submitted them told."""
-    queues.apply("bad", SPEC)
-    queues.ready("bad", timeout=90)
+    """What a script told whose tasks have failed for good."""
     return run(runner, "fail", LUCKY, BROKEN)
 
 
@@ -104,3 +146,14 @@ def mended(pods):
         and all(map(runs, pods))
         and all({"name": "MENDED", "value": "yes"} in env for env in environments)
     )
+
+
+def test_a_paused_queue_takes_what_it_has_room_for_and_hands_it_out_later(kube, queues, namespace, runner):
+    command(kube, namespace, "queue", "pause")
+    queues.until("bad", lambda queue: condition(queue, "Ready")["reason"] == "Paused", 60, "Paused")
+    runner.start("fill", FILL, connection="bad")
+    with runner.follow("fill") as told:
+        assert told.until("taken", timeout=120)[1]["tasks"] == 2 * ROOM
+    queues.until("bad", lambda queue: queue["status"]["backlog"]["ready"] == 2 * ROOM, 60, "a full queue")
+    assert command(kube, namespace, "queue", "resume") == "resumed\n"
+    runner.finished("fill", timeout=180)

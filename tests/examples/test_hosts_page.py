@@ -76,3 +76,17 @@ def test_the_page_starts_hosts_submits_and_looks(page, shell, tmp_path):
     done = subprocess.run([sys.executable, script], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "queues" / "invoices-queue-1").is_dir()
+    said = looked(start, look, tmp_path)
+    assert "invoices-1" in said
+    assert "0 shown of 0 dead letters" in said
+
+
+def looked(start, look, folder):
+    """Return what the commands of the page that look at the queue print."""
+    (variables,) = re.findall(r"export .*", start)
+    commands = "\n".join(re.findall(r"^daskqueue .*", look, re.MULTILINE))
+    environment = {**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}"}
+    run = ["bash", "-e", "-c", f"{variables}\n{commands}"]
+    done = subprocess.run(run, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout

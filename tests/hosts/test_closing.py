@@ -13,7 +13,7 @@ from daskqueue.actors.queue import QueueService
 from daskqueue.actors.queue_spec import QueueSpec
 from daskqueue.batch import encode_items
 from daskqueue.errors import QueueLostError
-from daskqueue.message import Durability
+from daskqueue.message import Durability, PutOptions
 
 PRODUCER = bytes(16)
 
@@ -22,13 +22,13 @@ def test_a_call_to_a_closed_queue_is_told_to_look_elsewhere_and_touches_no_file(
     async def close_and_call():
         service = QueueService(spec(tmp_path, name), SimpleNamespace(address="", scheduler=None), loop())
         assert await service.open(10)
-        assert await service.put(PRODUCER, [(0, encode_items([1]))], 0, 0.0, 0.0) == [0]
+        assert await service.put(PRODUCER, [(0, encode_items([1]), PutOptions())], 0.0) == [0]
         await service.close()
         with (tmp_path / "another").open("w") as other:
             # Had the descriptors of the log been closed twice, this file's would be among them.
             for _ in range(2):
                 with pytest.raises(QueueLostError, match="is closing"):
-                    await service.put(PRODUCER, [(1, encode_items([2]))], 0, 0.0, 0.0)
+                    await service.put(PRODUCER, [(1, encode_items([2]), PutOptions())], 0.0)
                 with pytest.raises(QueueLostError, match="is closing"):
                     await service.open(10)
             other.write("still open")

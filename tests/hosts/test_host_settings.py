@@ -7,8 +7,10 @@ import os
 
 import pytest
 from clusters import until
+from typer.testing import CliRunner
 
 import daskqueue
+from daskqueue.cli.serve import app
 from daskqueue.errors import QueueFullError, ResultExpiredError
 
 from . import around_tasks
@@ -120,6 +122,25 @@ def test_a_stopped_host_lets_its_processes_finish_and_gives_back_the_rest(site, 
         until(lambda: queue.stats["messages"]["ready"] == 2, 30)
 
 
+def test_a_drained_host_of_processes_gives_back_what_has_not_begun_and_goes_on_when_told(
+    site, scheduler, gate
+):
+    queue = site.queue()
+    consumer = site.consumer("--executor", "processes")
+    consumer.wait_ready()
+    with connect(site) as pool:
+        jobs = pool.map(gate.wait, range(3))
+        gate.expect(1)
+        assert consumer.get("/drain", "POST")[0] == 200
+        until(lambda: queue.stats["messages"]["ready"] == 2, 30)
+        gate.let(1)
+        until(lambda: consumer.stats["held"] == 0, 30)
+        assert consumer.stats["busy"] == 0
+        assert consumer.get("/drain", "DELETE")[0] == 200
+        gate.let(2)
+        assert pool.gather(jobs, timeout=30) == [0, 1, 2]
+
+
 @pytest.mark.parametrize("executor", ["threads", "processes"])
 def test_tasks_find_what_the_host_was_told_to_open_and_are_wrapped(site, scheduler, tmp_path, executor):
     said = tmp_path / "said"
@@ -149,11 +170,8 @@ def test_tasks_find_what_the_host_was_told_to_open_and_are_wrapped(site, schedul
         (["--resources", "a=os:getcwd,a=os:getcwd"], "resources has 'a' twice"),
     ],
 )
-def test_what_is_to_be_imported_and_cannot_be_is_refused(serve, arguments, said):
-    where = ["--name", "x", "--scheduler", "tcp://127.0.0.1:1"]
-    code, text = serve(["consumer", *where, *arguments])
-    assert code == 2
-    assert said in text
+def test_what_is_to_be_imported_and_cannot_be_is_refused(arguments, said):
+    assert said in refusal("consumer", *arguments)
 
 
 @pytest.mark.parametrize(
@@ -166,8 +184,13 @@ def test_what_is_to_be_imported_and_cannot_be_is_refused(serve, arguments, said)
         (["--results", "redis"], "'redis' is not one of 'durable', 'memory', 'none'"),
     ],
 )
-def test_a_setting_that_cannot_be_is_refused_with_the_choices(serve, arguments, said):
-    where = ["--name", "x", "--scheduler", "tcp://127.0.0.1:1", "--dir", "q"]
-    code, text = serve(["queue", *where, *arguments])
-    assert code == 2
-    assert said in text
+def test_a_setting_that_cannot_be_is_refused_with_the_choices(arguments, said):
+    assert said in refusal("queue", "--dir", "q", *arguments)
+
+
+def refusal(*arguments):
+    """Return what ``daskqueue serve`` says of arguments that cannot be, without the box that it draws around."""
+    where = ["--name", "x", "--scheduler", "tcp://127.0.0.1:1"]
+    done = CliRunner().invoke(app, [*arguments, *where])
+    assert done.exit_code == 2, done.output
+    return " ".join(done.output.replace("\u2502", " ").split())

@@ -235,6 +235,18 @@ def test_many_jobs_take_seconds(make):
     assert time.monotonic() - began < 30
 
 
+def test_many_jobs_that_lie_apart_take_seconds(make):
+    """Their results are in blobs together with those of others: to cut out each would take minutes."""
+    pool = make.queues()
+    make.consumers(pool, 2)
+    jobs = pool.map(double, range(40_000))
+    began = time.monotonic()
+    assert sum(value for _, value in as_completed(jobs[::2], with_results=True)) == 2 * sum(
+        range(0, 40_000, 2)
+    )
+    assert time.monotonic() - began < 30
+
+
 # Lazy maps
 
 

@@ -11,6 +11,7 @@ from collections import Counter
 import psutil
 import pytest
 from clusters import kill, pids, until, worker_of_consumer, worker_of_queue
+from distributed import Client, get_client
 
 from daskqueue import ConsumerBaseClass, Message, Middleware, current
 from daskqueue.errors import DaskQueueError, JobFailedError, TaskTimeoutError
@@ -163,6 +164,11 @@ def wait_and_tell_attempt(gate):
     return current().attempt, current().deliveries
 
 
+def is_a_consumer_stopping(dask_worker):
+    services = [door._service for door in dask_worker.state.actors.values()]
+    return any(getattr(service, "_stopping", False) and service._runner is not None for service in services)
+
+
 @BOTH
 def test_a_stop_finishes_what_runs_and_gives_back_the_rest_without_burning_an_attempt(make, gate, executor):
     pool = make.queues(1)
@@ -171,6 +177,7 @@ def test_a_stop_finishes_what_runs_and_gives_back_the_rest_without_burning_an_at
     gate.expect()
     stopping = threading.Thread(target=consumers.cancel, args=(60.0,))
     stopping.start()
+    until(lambda: any(make.client.run(is_a_consumer_stopping).values()), seconds=30)
     gate.let(3)  # one runs to its end, and the other two are not begun
     stopping.join(timeout=60)
     assert pool[0].qsize() == 2
@@ -286,6 +293,17 @@ def test_middleware_and_resources_are_there_once_in_each_process(make, executor)
             "before True",
         ),
     ]
+    consumers.join(timeout=30)
+
+
+def count_workers():
+    return len(get_client().scheduler_info()["workers"])
+
+
+def test_a_client_as_a_resource_lets_tasks_in_processes_use_the_cluster(make):
+    pool = make.queues(1)
+    consumers = make.consumers(pool, 1, executor="processes", resources={"client": Client})
+    assert pool.submit(count_workers).result(timeout=60) == 2
     consumers.join(timeout=30)
 
 
