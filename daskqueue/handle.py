@@ -24,6 +24,7 @@ class PoolHandle:
     _options: SubmitOptions
     _connection: Connection | None
     _opened: bool
+    _origin: PoolHandle | None = None
 
     @classmethod
     def attach(cls, spec: PoolSpec, options: SubmitOptions) -> Self:
@@ -49,7 +50,7 @@ class PoolHandle:
     def _view(self, options: SubmitOptions) -> Self:
         """Return another handle of the same pool."""
         pool = self.attach(self._settled_spec, options)
-        pool._connection = self.connection  # noqa: SLF001  the same pool
+        pool._connection, pool._origin = self._connection, self  # noqa: SLF001  the same pool
         return pool
 
     # What the pool is
@@ -58,7 +59,8 @@ class PoolHandle:
     def connection(self) -> Connection:
         """How this process reaches the pool; made at the first use."""
         if self._connection is None:
-            self._connection = self._connect(None, self._spec)
+            origin = self._origin
+            self._connection = origin.connection if origin is not None else self._connect(None, self._spec)
         return self._connection
 
     def _connect(self, client: Client | None, spec: PoolSpec) -> Connection:

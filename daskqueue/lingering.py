@@ -127,9 +127,12 @@ class Lingerer:
         Raises:
             BatchError: the function or an argument cannot be pickled.
         """
-        if not UNCHANGING.issuperset(map(type, args)):
-            args = tuple(map(freeze, args))
         size = sum(map(getsizeof, args))
+        if not UNCHANGING.issuperset(map(type, args)):
+            if size > LARGE_BYTES:
+                return self._at_once(function, args, kwargs, options, owner)
+            args = tuple(map(freeze, args))
+            size = sum(map(getsizeof, args))
         call: Any = (function, *args)
         if kwargs:
             kwargs = {name: freeze(value) for name, value in kwargs.items()}
@@ -143,8 +146,9 @@ class Lingerer:
                 pile = None
         if pile is None:
             names = options.names(args, kwargs)
-            if names.key or size > LARGE_BYTES or not _steady(function):
-                return self._alone(encode_one(function, args, kwargs), options, names, owner), 0
+            most = owner.queues.spec.settings.max_payload_bytes
+            if names.key or size > min(LARGE_BYTES, most // 2) or not _steady(function):
+                return self._at_once(function, args, kwargs, options, owner)
             pile, place = self._begin(function, call, size, (options, names), owner)
         if place + 1 >= self._most or pile.size > CALL_BYTES:
             self._leave(pile)
@@ -234,14 +238,26 @@ class Lingerer:
         for pile in [pile for pile in list(self._piles.values()) if pile.key[1].group == group]:
             self._leave(pile)
 
-    def _alone(self, data: bytes, options: SubmitOptions, names: Names, owner: Connection) -> Future[Placed]:
+    def _at_once(
+        self,
+        function: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        options: SubmitOptions,
+        owner: Connection,
+    ) -> tuple[Future[Placed], int]:
         """Send one call at once, as a record batch of its own."""
+        owner.queues.check_open()
+        names = options.names(args, kwargs)
+        data = encode_one(
+            function, args, kwargs, max_bytes=owner.queues.spec.settings.max_payload_bytes
+        )
         with self._leaving:
             if names.group:
                 self._send_group(names.group)
             placed: Future[Placed] = Future()
             self._fly(placed, _Flight(len(data), 1, owner))
-            return self._submitter.send(data, options, names, placed)
+            return self._submitter.send(data, options, names, placed), 0
 
     def _time_is_up(self, pile: _Pile) -> None:
         # Whoever sends now runs the pickling of users, which may need this loop: it is not to wait.

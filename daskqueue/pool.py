@@ -55,7 +55,7 @@ class QueuePool(Operations):
             of this process. Default: ``~/.local/share/daskqueue/<name>``.
         name: names the pool, and the folders of its queues.
         max_messages: the most messages that a queue may hold, waiting or running; None for no bound.
-        max_bytes: the most bytes that they may have together; None for no bound.
+        max_bytes: the most bytes that they may have together; None for no bound. A larger message goes in alone.
         overflow: what a submit to a full queue does: ``"block"`` waits for room, ``"raise"`` raises
             ``QueueFullError``, ``"drop_oldest"`` drops what waits longest.
         put_timeout: how long ``"block"`` waits before ``QueueFullError``; None for as long as it takes.
@@ -421,10 +421,11 @@ class QueuePool(Operations):
         refuse_one_key(self._options)
         if (lingerer := self._lingerer()) is not None:
             lingerer.send()  # what was submitted before is to be there before
-        bound = self._settled_spec.settings.max_messages
-        parts = batched(messages, min(batch_size, bound or batch_size))
+        settings = self._settled_spec.settings
+        parts = batched(messages, min(batch_size, settings.max_messages or batch_size))
+        bounded = settings.max_messages is not None or settings.max_bytes is not None
         # Messages that may be long in coming, and those for a bounded queue, are sent as they come.
-        at_hand = isinstance(messages, (list, tuple, range)) and not bound
+        at_hand = isinstance(messages, (list, tuple, range)) and not bounded
         if self.client.asynchronous:
             return cast("Jobs", self._jobs_of(parts, coding, at_hand))
         return checked(

@@ -156,6 +156,7 @@ class Submitter:
         """Send parts, those for the same queue as one record batch; yield a step for each in their order."""
         lanes = self._all_lanes()
         queues = min(len(lanes), len(gathered))
+        bound = self._queues.spec.settings.max_bytes
         try:
             encoded = [encode(_joined(gathered[start::queues])) for start in range(queues)]
         except Exception:
@@ -165,6 +166,12 @@ class Submitter:
             for part in gathered:
                 yield from self._send_gathered([part], encode, options)
             raise
+        if bound is not None and len(encoded[0]) > bound and len(gathered[0]) > 1:
+            # Only an empty queue takes more than it may hold, and that is for messages that are too large alone.
+            middle = len(gathered[0]) // 2
+            for part in (gathered[0][:middle], gathered[0][middle:]):
+                yield from self._send_gathered([part], encode, options)
+            return
         turns = [next(self._turns) for _ in gathered]
         told, seconds = options.wire(), options.patience_seconds
         futures = [

@@ -126,6 +126,8 @@ class InHand:
 
     def listen(self) -> None:
         """Let the queues say which of the messages that run long are to be cancelled."""
+        if self._early_ack:
+            return  # for the queue they have ended already
         now = self._clock.now()
         for position in {work.source for work, since in self._works.items() if now - since > LONG_SECONDS}:
             self._sources[position].listen()

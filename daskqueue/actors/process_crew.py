@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import pickle
 import signal
@@ -16,6 +17,8 @@ from typing import Any
 from daskqueue.actors.process_link import HEADER_BYTES, framed, length_in
 from daskqueue.actors.process_memory import Memory
 from daskqueue.actors.process_server import FORK, KILL, NEWS, ORDER
+
+logger = logging.getLogger(__name__)
 
 # Whoever holds a dead child's end of the pipe, such as a process that its task has started, is not waited for.
 LAST_WORDS_SECONDS = 1.0
@@ -70,6 +73,8 @@ class Child:
         await asyncio.wait([listening], timeout=LAST_WORDS_SECONDS)
         listening.cancel()
         await asyncio.wait([listening])
+        if not listening.cancelled() and (error := listening.exception()) is not None:
+            logger.error("What %s said was not understood", self, exc_info=error)
         assert self._writer is not None
         self._writer.transport.abort()
         self.memory.close()

@@ -59,6 +59,7 @@ class Seat:
         # Why it is killed, if it is.
         self.overdue: Glance | None = None
         self.dismissed = False
+        self.worked = False
 
     @property
     def usable(self) -> bool:
@@ -256,7 +257,8 @@ class ProcessRunner:
         if self._stopping:
             self._look_who_is_left()
         elif was_usable:
-            task = asyncio.create_task(self._replace(0.0))
+            # One that dies without any work to do may do so again.
+            task = asyncio.create_task(self._replace(0.0 if seat.worked else AGAIN_SECONDS))
             self._hiring.add(task)
             task.add_done_callback(self._hiring.discard)
             self._deal()
@@ -276,6 +278,7 @@ class ProcessRunner:
                 return
             seat = min(free, key=lambda seat: len(seat.portions))
             seat.portions.append(portion)
+            seat.worked = True
             self._dealer.begin(seat.portions[0])
             self._give(seat, portion)
 

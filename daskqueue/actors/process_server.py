@@ -10,6 +10,7 @@ It is started as ``python -c``, so no ``__main__`` of a user is run again, in it
 from __future__ import annotations
 
 import ctypes
+import gc
 import os
 import selectors
 import signal
@@ -37,6 +38,8 @@ def main(descriptor: int, parent: int) -> None:
         parent: the id of the consumer's process.
     """
     end_with_parent(parent)
+    # What was imported stays in memory that the children share, also when their collector runs.
+    gc.freeze()
     Server(socket.socket(fileno=descriptor)).run()
     # There is nothing to clean up, and the consumer waits for the end.
     os._exit(0)
@@ -103,6 +106,8 @@ class Server:
             for end in (self._control, self._woken, self._waker):
                 end.close()
             end_with_parent(parent)
+            # A task that kills its process group shall not hit the others.
+            os.setpgid(0, 0)
             run_child(*descriptors)
             status = 0
         except BaseException:  # noqa: BLE001  it must not go on as the server

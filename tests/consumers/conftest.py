@@ -91,6 +91,15 @@ class Bench:
         return found
 
     @property
+    def ended(self) -> list[int]:
+        """Whatever was said to be over, as often as it was said."""
+        pairs = [
+            (*said.returned, *said.raised, *said.crashed, *said.stopped, *said.released)
+            for said in self.settlements
+        ]
+        return [number for some in pairs for number in _sequences(some)]
+
+    @property
     def crashed(self) -> list[int]:
         """What ended its process."""
         return sorted(number for said in self.settlements for number in _sequences(said.crashed))

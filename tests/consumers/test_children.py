@@ -11,6 +11,7 @@ import signal
 import sys
 import threading
 import time
+from collections import Counter
 
 import psutil
 import pytest
@@ -68,6 +69,19 @@ async def double_soon(number):
     return 2 * number
 
 
+async def test_a_child_that_dies_idle_is_replaced(bench, monkeypatch):
+    monkeypatch.setattr("daskqueue.actors.process_runner.AGAIN_SECONDS", 0.05)
+    async with bench() as runs:
+        runs.feed([(process,)])
+        await runs.run()
+        os.kill(runs.results[0], signal.SIGKILL)
+        runs.feed([(process,)], first=1)
+        await runs.run()
+    # It may have had the message already, and not begun it.
+    assert runs.crashed == []
+    assert runs.results[1] != runs.results[0]
+
+
 def note_terms(first, last, **terms):
     return Note(first, last, 0, 0, Terms(**terms), None)
 
@@ -92,13 +106,43 @@ async def test_a_failure_is_alone_and_keeps_its_exception(bench):
     assert "SystemExit" in str(runs.failures[3])
 
 
-@pytest.mark.parametrize("poison", [(die,), (leave, 0), (leave, 7), (ctypes.string_at, 0)], ids=str)
-async def test_of_a_slice_with_a_message_that_ends_its_process_only_that_message_has_crashed(bench, poison):
+POISONS = {20: (die,), 21: (leave, 0), 150: (leave, 7), 299: (ctypes.string_at, 0)}
+
+
+async def test_of_a_slice_with_messages_that_end_their_process_only_these_have_crashed(bench):
     async with bench(2) as runs:
-        runs.feed([(double, 0)] * 20 + [poison] + [(double, number) for number in range(21, 300)])
+        runs.feed([POISONS.get(number, (double, number)) for number in range(300)])
         await runs.run()
-    assert runs.crashed == [20]
-    assert set(runs.results) == set(range(300)) - {20}
+    assert runs.crashed == sorted(POISONS)
+    assert runs.results == {number: 2 * number for number in range(300) if number not in POISONS}
+
+
+async def test_whatever_happens_each_message_comes_to_one_end(bench, monkeypatch):
+    """Crashes, time-outs, killed servers, messages taken back: at random, and all at once."""
+    chance = random.Random(20)
+    monkeypatch.setattr("daskqueue.actors.process_runner.AGAIN_SECONDS", 0.05)
+    async with bench(3) as runs:
+        begun = withdrawn = 0
+        for _ in range(12):
+            calls = [
+                chance.choices(MISHAPS, weights=MISHAP_WEIGHTS)[0] for _ in range(chance.choice([1, 30, 200]))
+            ]
+            notes = [note_terms(begun, begun + len(calls), timeout_seconds=1.0)]
+            work = runs.feed(calls, notes, first=begun)
+            begun += len(calls)
+            if chance.random() < 0.3:
+                await asyncio.sleep(chance.random() / 10)
+                withdrawn += sum(end - start for start, end in runs.runner.withdraw(work))
+            if chance.random() < 0.15:
+                runs.runner._crew._server.kill()
+        await runs.run()
+    ended = Counter(runs.ended)
+    assert max(ended.values()) == 1
+    assert sum(ended.values()) + withdrawn == begun
+
+
+MISHAPS = [(double, 1), (time.sleep, 0.002), (fail, "bad"), (double_soon, 2), (die,), (time.sleep, 100)]
+MISHAP_WEIGHTS = [100, 20, 5, 5, 1, 0.1]
 
 
 async def test_siblings_of_a_crash_are_untouched(bench, tmp_path):

@@ -199,13 +199,17 @@ class QueueMachine(RuleBasedStateMachine):
             else:
                 self._ack(lease, given)
 
-    @rule(consumer=consumers, wants=wants, note=st.binary(max_size=3))
-    def be_interrupted(self, consumer: str, wants: list[int], note: bytes) -> None:
-        """A consumer says how far it is, and gives all back."""
+    @rule(consumer=consumers, wants=wants, note=st.binary(max_size=3), dropped=st.booleans())
+    def be_interrupted(self, consumer: str, wants: list[int], note: bytes, dropped: bool) -> None:
+        """A consumer says how far it is, and gives all back; old segments may go after that."""
         self.lease(consumer, wants, 50.0, again=False)
         for lease in self.model.held(consumer):
             self._note(lease, min(lease.out), note, 1.0)
             self._release(lease, merge([(s, s + 1) for s in lease.granted]), 0.0)
+        if dropped:
+            self.stage.roll()
+            for _ in self.stage.segments[1:]:
+                self.stage.drop()
 
     def _receipt(self, where: float) -> ModelLease:
         known = list(self.model.leases.values())
@@ -453,13 +457,14 @@ class QueueMachine(RuleBasedStateMachine):
         seen = matured(self.stage.queue, self.now)
         living = self.model.of(State.READY, State.DELAYED, State.LEASED, State.DEAD)
         assert sorted(seen) == living
+        in_turn = self.model.in_turn()
         for sequence in living:
             message = self.model.messages[sequence]
             state, value = seen[sequence]
             due = message.state is State.READY or (
                 message.state is State.DELAYED and message.due_at <= self.now
             )
-            turn = not due or self.model.has_turn(sequence)
+            turn = not due or sequence in in_turn
             if due:
                 assert state is (State.READY if turn else State.DELAYED)
             else:
@@ -482,6 +487,11 @@ class QueueMachine(RuleBasedStateMachine):
         assert {s for first, last, _ in queue.asked for s in range(first, last)} == asked
         for key in ("k", "l"):
             assert queue.keys.holder(key, self.now) == self.model.holder(key, self.now)
+
+    @invariant()
+    def leases_live_as_long_as_the_model_says(self) -> None:
+        alive = {lease.number: lease.deadline for lease in self.model.leases.values() if lease.out}
+        assert {n: lease.deadline for n, lease in self.stage.queue.leases.items()} == alive
 
     @invariant()
     def nobody_sleeps_beside_work(self) -> None:

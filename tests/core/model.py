@@ -124,15 +124,13 @@ class Model:
         self.pending_keys[key] = sequence
         self.kept_keys.pop(key, None)
 
-    def turn(self, group: str) -> int:
-        """Return who of a group may run: the one that runs, else the first."""
-        theirs = [s for s in self.of(*WAITING, State.LEASED) if self.messages[s].terms.group == group]
-        leased = [s for s in theirs if self.messages[s].state is State.LEASED]
-        return (leased or theirs)[0]
-
-    def has_turn(self, sequence: int) -> bool:
-        group = self.messages[sequence].terms.group
-        return not group or self.turn(group) == sequence
+    def in_turn(self) -> set[int]:
+        """Return who may run: of each group the one that runs, else the first; and all without a group."""
+        alive = self.of(State.LEASED) + self.of(*WAITING)
+        turns: dict[str, int] = {}
+        for sequence in alive:
+            turns.setdefault(self.messages[sequence].terms.group, sequence)
+        return {s for s in alive if not self.messages[s].terms.group} | set(turns.values())
 
     # ------------------------------------------------------------------ leasing
 
@@ -154,14 +152,14 @@ class Model:
 
     def front(self, now: float) -> list[int]:
         """Return what could be leased now, in order."""
-        lapsed = set(self.lapsed(now))
+        lapsed, in_turn = set(self.lapsed(now)), self.in_turn()
         able = [
             s
             for s in self.of(*WAITING)
             if s < self.committed
             and s not in lapsed
             and (self.messages[s].state is State.READY or self.messages[s].due_at <= now)
-            and self.has_turn(s)
+            and s in in_turn
         ]
         urgent = max((self.messages[s].terms.priority for s in able), default=0)
         return [s for s in able if self.messages[s].terms.priority == urgent]

@@ -9,7 +9,7 @@ import pytest
 from distributed import Client
 
 from daskqueue import QueuePool
-from daskqueue.errors import QueueFullError
+from daskqueue.errors import JobCancelledError, QueueFullError
 
 from .conftest import values_of
 
@@ -137,3 +137,74 @@ def test_delayed_messages_count(make):
     pool.options(delay=60).submit(double, 1)
     with pytest.raises(QueueFullError):
         pool.options(put_timeout=0).submit(double, 2)
+
+
+def test_a_full_queue_may_raise_at_once(make, durable):
+    pool = make.queues(1, durable, max_messages=2, overflow="raise")
+    pool.map(double, range(2))
+    with pytest.raises(QueueFullError):
+        pool.submit(double, 2)
+    with pytest.raises(QueueFullError):
+        pool.map(double, range(3))
+    assert pool[0].qsize() == 2
+
+
+def test_a_full_queue_may_drop_what_waits_longest(make, durable):
+    pool = make.queues(1, durable, max_messages=3, overflow="drop_oldest")
+    jobs = [pool.submit(double, number) for number in range(5)]
+    assert pool[0].qsize() == 3
+    assert [job.status for job in jobs] == ["cancelled"] * 2 + ["pending"] * 3
+    with pytest.raises(JobCancelledError):
+        jobs[0].result(timeout=10)
+    make.consumers(pool)
+    assert [job.result(timeout=20) for job in jobs[2:]] == [4, 6, 8]
+
+
+def test_what_runs_is_not_dropped(make, gate):
+    pool = make.queues(max_messages=2, overflow="drop_oldest")
+    make.consumers(pool)
+    running = pool.submit(gate.wait, 7)
+    gate.expect()
+    dropped, kept = pool.submit(double, 1), pool.submit(double, 2)
+    assert dropped.status == "cancelled"
+    gate.let()
+    assert (running.result(timeout=20), kept.result(timeout=20)) == (7, 4)
+
+
+def test_bytes_are_bounded(make, durable):
+    pool = make.queues(1, durable, max_bytes=100_000, put_timeout="50ms")
+    for _ in range(4):
+        pool.submit(len, b"x" * 20_000)
+    with pytest.raises(QueueFullError, match="of at most 100000"):
+        pool.submit(len, b"x" * 20_000)
+    make.consumers(pool)
+    assert pool.options(put_timeout="20s").submit(len, b"x" * 20_000).result(timeout=20) == 20_000
+
+
+def test_a_batch_with_more_bytes_than_the_bound_is_cut(make):
+    pool = make.queues(1, max_bytes=200_000)
+    make.consumers(pool)
+    jobs = pool.options(put_timeout="30s").map(len, [b"x" * 20_000] * 50)
+    assert pool.gather(jobs, timeout=30) == [20_000] * 50
+
+
+def test_a_message_larger_than_the_bound_goes_in_alone(make, gate):
+    pool = make.queues(1, max_bytes=100_000)
+    make.consumers(pool)
+    first = pool.submit(gate.wait, 1)
+    gate.expect()
+    with pytest.raises(QueueFullError):
+        pool.options(overflow="raise").submit(len, b"x" * 200_000)
+    gate.let()
+    assert first.result(timeout=20) == 1
+    assert pool.options(put_timeout="20s").submit(len, b"x" * 200_000).result(timeout=20) == 200_000
+
+
+def test_the_bound_of_a_view_may_be_handled_otherwise(make):
+    pool = make.queues(max_messages=1)
+    pool.submit(double, 1)
+    with pytest.raises(QueueFullError):
+        pool.options(overflow="raise").submit(double, 2)
+    last = pool.options(overflow="drop_oldest").submit(double, 3)
+    assert pool[0].qsize() == 1
+    assert last.status == "pending"

@@ -6,6 +6,7 @@ import asyncio
 import time
 
 import pytest
+from clusters import kill, pids, until, worker_of_consumer
 from distributed import get_client, get_worker
 
 from daskqueue import ConsumerBaseClass, Reject, Snooze, current
@@ -362,3 +363,35 @@ def test_coroutines_run_as_many_at_a_time_as_there_are_threads(make, gate, tmp_p
     together.opened.touch()
     consumers.join(timeout=30)
     assert len(values_of(consumers.results())) == threads + 1
+
+
+# What outlives a process
+
+
+def tell_and_hang_once(gate, path):
+    here = current()
+    found = here.state, here.attempt, here.deliveries
+    if note_run(path) == 1:
+        here.progress(7, 10, state="page 7")
+        gate.wait()
+    return found
+
+
+def test_progress_outlives_the_worker_that_told_it(make_fragile, gate, tmp_path):
+    make = make_fragile
+    pool = make.queues(1, durable=True)
+    consumers = make.consumers(pool, 2)
+    job = pool.submit(tell_and_hang_once, gate, tmp_path / "runs")
+    gate.expect()
+    until(lambda: job.progress() is not None, seconds=30)
+    (address,) = [each for each, tasks in _busy(consumers).items() if tasks]
+    kill(pids(make.client)[address])
+    assert job.result(timeout=60) == ("page 7", 1, 2)
+
+
+def _busy(consumers):
+    statuses = consumers.client.sync(consumers._consumers.statuses)
+    return {
+        worker_of_consumer(consumers, index): statuses[name]["pending"]
+        for index, name in enumerate(consumers)
+    }

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from daskqueue import ConsumerPool
-
 from .conftest import values_of
 
 
@@ -53,20 +51,6 @@ def test_a_paused_pool_hands_out_nothing_until_it_goes_on(make, durable):
     consumers.join(timeout=30)
     assert pool.gather(jobs, timeout=10) == [2 * number for number in range(20)]
     assert not pool.stats().total["paused"]
-
-
-def test_a_pool_is_paused_after_a_restart_too(make_fragile):
-    pool = make_fragile.queues(durable=True)
-    job = pool.submit(double, 1)
-    pool.pause()
-    make_fragile.client.restart()
-    assert pool.stats().total["paused"]
-    consumers = ConsumerPool(make_fragile.client, pool)
-    consumers.start()
-    assert not job.done()
-    pool.resume()
-    assert job.result(timeout=30) == 2
-    consumers.cancel()
 
 
 def test_numbers_tell_of_each_queue_and_of_all(make):

@@ -32,13 +32,6 @@ def test_results_are_there_while_the_queue_is(make, results):
         bad.result(timeout=10)
 
 
-def test_durable_results_survive_a_restart(make_fragile):
-    pool, good, bad = finished(make_fragile)
-    make_fragile.client.restart()
-    assert pool.job(good.id).result(timeout=30) == 6
-    assert isinstance(pool.job(bad.id).exception(timeout=30), ValueError)
-
-
 def test_results_in_memory_end_with_a_restart_and_say_so_but_failures_stay(make_fragile):
     pool, good, bad = finished(make_fragile, results="memory")
     make_fragile.client.restart()

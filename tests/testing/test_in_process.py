@@ -9,7 +9,7 @@ from operator import add, truediv
 
 import pytest
 
-from daskqueue import ConsumerBaseClass, ConsumerPool, QueuePool, as_completed, testing
+from daskqueue import ConsumerBaseClass, ConsumerPool, QueuePool, testing
 from daskqueue.errors import BatchError, QueueFullError, QueueLostError, WaitTimeoutError
 from daskqueue.testing import loop_thread
 
@@ -128,7 +128,7 @@ def test_run_all_can_let_time_pass_by_itself(pool):
 def test_a_wait_that_would_never_end_says_what_to_do(pool, monkeypatch):
     monkeypatch.setattr(loop_thread, "STUCK_SECONDS", 0.1)
     job = pool.submit(add, 1, 2)
-    for wait in (job.result, lambda: pool.gather([job]), lambda: list(as_completed([job]))):
+    for wait in (job.result, lambda: pool.gather([job])):
         with pytest.raises(WaitTimeoutError, match="run_all"):
             wait()
     pool.run_all()

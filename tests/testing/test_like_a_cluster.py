@@ -149,3 +149,9 @@ def test_the_counts_are_the_same(place):
     place.run()
     assert sum(place.pool.get_queue_size().values()) == 0
     assert place.pool.dead.count() == 1
+
+
+def test_a_group_runs_to_its_end(place):
+    jobs = place.pool.options(group="one").map(abs, range(30), batch_size=7)
+    place.run()
+    assert place.pool.gather(jobs) == list(range(30))
