@@ -8,12 +8,14 @@ from daskqueue.consumer_pool import ConsumerPool
 from daskqueue.job import Job
 from daskqueue.message import Call, Durability, Message, call
 from daskqueue.middleware import Middleware
+from daskqueue.options import Backoff
 from daskqueue.pool import QueuePool
 from daskqueue.running import Reject, Snooze, current
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "Backoff",
     "Call",
     "ConsumerBaseClass",
     "ConsumerPool",

@@ -132,7 +132,7 @@ class as_completed(Generic[T]):  # noqa: N801  the name that users of Dask know
 
     def count(self) -> int:
         """Return how many jobs have been submitted and not yet given."""
-        return self._endings.left + self._endings.ready + self._held
+        return self._endings.count + self._held
 
     def is_empty(self) -> bool:
         """Return whether there is nothing to come."""

@@ -12,7 +12,7 @@ from daskqueue.actors.route import route_of
 from daskqueue.actors.waiting import Waiting
 from daskqueue.arguments import told_scheduler
 from daskqueue.clients import client_here, close_client, close_soon, shared_client
-from daskqueue.lingering import MOST_MESSAGES, Lingerer
+from daskqueue.lingering import LARGE_BYTES, MOST_MESSAGES, Lingerer
 from daskqueue.submitting import Submitter
 
 if TYPE_CHECKING:
@@ -78,9 +78,10 @@ class Connection:
 
     def new_lingerer(self) -> Lingerer:
         """Return a gatherer of single submits of its own."""
-        bound = self.queues.spec.settings.max_messages
-        most = min(MOST_MESSAGES, bound or MOST_MESSAGES)
-        return Lingerer(self._submitter, self._loop, most, asynchronous=self.client.asynchronous)
+        settings = self.queues.spec.settings
+        most = min(MOST_MESSAGES, settings.max_messages or MOST_MESSAGES)
+        large_bytes = min(LARGE_BYTES, settings.max_payload_bytes // 2)
+        return Lingerer(self._submitter, self._loop, most, large_bytes, asynchronous=self.client.asynchronous)
 
     def sync(self, function: Any, *args: Any) -> Any:
         """Run a coroutine function on the client's loop; with an asynchronous client, return its awaitable.

@@ -81,9 +81,26 @@ class Endings:
         self._unheard: list[tuple[QueuePool, Life, Runs, Exception]] = []
         self._closed = False
         self._coming: dict[Future[Placed], list[Job]] = {}
-        self.left = 0  # jobs that have not ended
-        self.ready = 0  # jobs whose end nobody has taken yet
+        self._left = 0  # jobs that have not ended
+        self._ready = 0  # jobs whose end nobody has taken yet
         self._added = 0
+
+    @property
+    def left(self) -> int:
+        """How many jobs have not ended."""
+        with self._changed:
+            return self._left
+
+    @property
+    def ready(self) -> int:
+        """How many jobs have ended, and nobody has taken that."""
+        return self._ready
+
+    @property
+    def count(self) -> int:
+        """How many jobs there are of both kinds."""
+        with self._changed:
+            return self._left + self._ready
 
     def add(self, jobs: Iterable[Job]) -> None:
         """Wait for these, too. A job that is waited for already is not counted twice.
@@ -118,13 +135,12 @@ class Endings:
             WaitTimeoutError: no end within the time-out.
             QueueLostError: a queue or the pool is gone; it is waited for again all the same.
         """
-        with self._changed:
-            while not self.ready and self.left and not self._unheard:
-                if not self._changed.wait(min(CHECK_SECONDS, self._seconds())):
-                    for pool in self._pools.values():
-                        pool.connection.check_waiting()
-                    self._check_time()
-            return self._take()
+        while not self._wait(min(CHECK_SECONDS, self._seconds())):
+            for pool in self._pools.values():
+                pool.connection.check_waiting()
+            if self._give_up_at is not None and self._clock.now() >= self._give_up_at:
+                raise self._too_late()
+        return self._take()
 
     async def take_async(self) -> list[Ending]:
         """Do the same on the event loop of the jobs' client."""
@@ -132,18 +148,18 @@ class Endings:
         self._loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(None if self._give_up_at is None else self._seconds()) as bound:
-                while not self.ready and self.left and not self._unheard:
+                while not self._stirred():
                     rung.clear()
                     await rung.wait()
         except TimeoutError:
             if bound.expired():
-                self._check_time()
+                raise self._too_late() from None
             raise
         return self._take()
 
     def take_now(self) -> list[Ending]:
         """Return the ends that are there."""
-        return self._take() if self.ready else []
+        return self._take() if self._ready else []
 
     def forget(self) -> None:
         """Wait for none of those that were added."""
@@ -154,7 +170,7 @@ class Endings:
             self._ended.clear()
             self._unheard.clear()
             self._coming.clear()
-            self.left = self.ready = self._added = 0
+            self._left = self._ready = self._added = 0
         for (pool_id, _), watch in watches:
             # The loop may be gone already, and its polls with it.
             with contextlib.suppress(RuntimeError):
@@ -171,22 +187,31 @@ class Endings:
     def _seconds(self) -> float:
         return CHECK_SECONDS if self._give_up_at is None else max(self._give_up_at - self._clock.now(), 0.0)
 
-    def _check_time(self) -> None:
-        if self._give_up_at is not None and self._clock.now() >= self._give_up_at:
-            raise WaitTimeoutError(
-                f"{self.left} of {self._added} jobs were not done after {self._timeout:g} s"
-            )
+    def _too_late(self) -> WaitTimeoutError:
+        return WaitTimeoutError(f"{self._left} of {self._added} jobs were not done after {self._timeout:g} s")
+
+    def _stirred(self) -> bool:
+        """Return whether there is something to take, or nothing to wait for."""
+        with self._changed:
+            return bool(self._ready or not self._left or self._unheard)
+
+    def _wait(self, seconds: float) -> bool:
+        if not self._stirred() and any(pool.client.asynchronous for pool in self._pools.values()):
+            raise RuntimeError("this is the event loop, which must not wait: use `await` or `async for`")
+        with self._changed:
+            return self._changed.wait_for(self._stirred, seconds)
 
     def _take(self) -> list[Ending]:
         with self._changed:
             taken = list(self._ended)
             self._ended.clear()
-            self.ready = 0
+            self._ready = 0
             if taken or not self._unheard:
                 return taken
             unheard, self._unheard = self._unheard, []
         for pool, life, runs, _ in unheard:
-            self._on_loop(pool, self._watch, pool, life, runs)
+            with contextlib.suppress(RuntimeError):  # its loop is gone
+                self._on_loop(pool, self._watch, pool, life, runs)
         raise unheard[0][3]
 
     def _know(self, pool: QueuePool) -> None:
@@ -199,7 +224,7 @@ class Endings:
         with self._changed:
             jobs = self._coming.setdefault(batch, [])
             jobs.append(job)
-            self.left += 1
+            self._left += 1
             self._added += 1
         if len(jobs) == 1:
             batch.add_done_callback(self._placed)
@@ -210,7 +235,7 @@ class Endings:
             known = self._wanted.get(place, ())
             new = subtract(runs, known) if known else runs
             self._wanted[place] = merge([*known, *new]) if known else new
-            self.left += count(new)
+            self._left += count(new)
             self._added += count(new)
         if new:
             self._on_loop(pool, self._watch, pool, life, new)
@@ -246,7 +271,7 @@ class Endings:
             jobs = self._coming.pop(batch, None)
             if jobs is None:
                 return
-            self.left -= len(jobs)
+            self._left -= len(jobs)
             self._added -= len(jobs)
             if error is None:
                 for life, runs in wanted_of(job.id for job in jobs).items():
@@ -275,13 +300,13 @@ class Endings:
         runs = intersect(wanted, runs)
         if runs:
             self._wanted[place] = subtract(wanted, runs)
-            self.left -= count(runs)
+            self._left -= count(runs)
         return runs
 
     def _end(self, ending: Ending) -> None:
         with self._changed:
             self._ended.append(ending)
-            self.ready += ending.count
+            self._ready += ending.count
             self._ring()
 
 

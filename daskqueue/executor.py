@@ -9,9 +9,11 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, cast
 
+from daskqueue.actors.settlement import to_runs
 from daskqueue.arguments import Duration, check_count, timeout_of
 from daskqueue.awaiting import wait
 from daskqueue.completing import Item, as_completed
+from daskqueue.endings import ids_of, wanted_of
 
 if TYPE_CHECKING:
     from daskqueue.job import Job
@@ -50,7 +52,11 @@ class JobFuture(concurrent.futures.Future[Any]):
         if self.job.pool.client.asynchronous:
             asyncio.ensure_future(cast("Any", self.job.cancel())).add_done_callback(_look_away)
             return False
-        return self.job.cancel() and super().cancel()
+        return self.job.cancel() and self.mark_cancelled()
+
+    def mark_cancelled(self) -> bool:
+        """Note that the message was dropped; return whether that came in time."""
+        return super().cancel()
 
     def end(self, item: Item) -> None:
         """Take over how the job ended."""
@@ -144,24 +150,38 @@ class QueueExecutor(concurrent.futures.Executor):
         Args:
             wait: return when all that was submitted has ended.
             cancel_futures: drop what still waits.
+
+        Raises:
+            RuntimeError: *wait* on the event loop of an asynchronous client, which must not, while any is pending.
         """
         with self._lock:
             self._shut_down = True
             futures, mapped, thread = list(self._futures.values()), list(self._mapped), self._thread
         if cancel_futures:
-            for jobs in mapped:
-                self._pool.cancel(jobs)
+            self._cancel(futures, mapped)
+        if wait and (futures or mapped):
+            if self._pool.client.asynchronous:
+                raise RuntimeError("an event loop must not wait for an executor: use shutdown(wait=False)")
+            self._wait(mapped, thread)
+
+    def _cancel(self, futures: list[JobFuture], mapped: list[Jobs]) -> None:
+        if self._pool.client.asynchronous:
             for future in futures:
                 future.cancel()
-        if wait:
-            self._wait(mapped)
-            if thread is not None:
-                thread.join()
+            return
+        for jobs in mapped:
+            self._pool.cancel(jobs)
+        dropped = self._pool.sync(drop, self._pool, [future.job for future in futures])
+        for future in futures:
+            if future.job.put_error is None and future.job.id in dropped:
+                future.mark_cancelled()
 
     @staticmethod
-    def _wait(mapped: list[Jobs]) -> None:
+    def _wait(mapped: list[Jobs], thread: threading.Thread | None) -> None:
         for jobs in mapped:
             wait(jobs)
+        if thread is not None:
+            thread.join()
 
     def _check(self) -> None:
         if self._shut_down:
@@ -216,3 +236,17 @@ class QueueExecutor(concurrent.futures.Executor):
 def _look_away(future: asyncio.Future[Any]) -> None:
     if not future.cancelled():
         future.exception()
+
+
+async def drop(pool: QueuePool, jobs: list[Job]) -> set[int]:
+    """Drop those of the jobs that wait, with one call for each queue; return their ids."""
+    await asyncio.gather(*(job.arrive() for job in jobs), return_exceptions=True)
+    wanted = wanted_of(job.id for job in jobs if job.put_error is None)
+    calls = [
+        pool.queues.call(life[0], "cancel", life[1], [tuple(run) for run in runs])
+        for life, runs in wanted.items()
+    ]
+    dropped = await asyncio.gather(*calls)
+    return {
+        job_id for life, runs in zip(wanted, dropped, strict=True) for job_id in ids_of(life, to_runs(runs))
+    }

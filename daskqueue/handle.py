@@ -132,6 +132,13 @@ class PoolHandle:
                     return block.lingerer
         return self.connection.lingerer if self._options.linger_seconds else None
 
+    def _all_lingering(self) -> list[Lingerer]:
+        """Return all that may hold single submits of this pool."""
+        if self._connection is None:
+            return []
+        here = [block.lingerer for block in open_blocks() if block.connection is self._connection]
+        return here if self._connection.lingering is None else [*here, self._connection.lingering]
+
     def flush(self) -> None:
         """Send the single submits that linger; return when all are as durable as the pool.
 
@@ -140,18 +147,15 @@ class PoolHandle:
         Raises:
             Exception: the first of them that could not be put, since the last flush.
         """
-        lingering = [block.lingerer for block in open_blocks() if block.connection is self.connection]
-        if self.connection.lingering is not None:
-            lingering.append(self.connection.lingering)
         if self.client.asynchronous:
-            return cast("None", _flush_all_async(lingering))
-        for one in lingering:
-            one.settle()
+            return cast("None", self._flush_async())
+        for lingerer in self._all_lingering():
+            lingerer.settle()
         return None
 
-    @property
-    def _connection_lingerer(self) -> Lingerer | None:
-        return None if self._connection is None else self._connection.lingering
+    async def _flush_async(self) -> None:
+        for lingerer in self._all_lingering():
+            await lingerer.settle_async()
 
     # Life
 
@@ -167,7 +171,7 @@ class PoolHandle:
         if self.client.asynchronous:
             return cast("None", self._close_async())
         try:
-            if self._connection_lingerer is not None and not self.queues.closed:
+            if not self.queues.closed:
                 self.flush()
         finally:
             self.connection.close()
@@ -175,8 +179,8 @@ class PoolHandle:
 
     async def _close_async(self) -> None:
         try:
-            if self._connection_lingerer is not None and not self.queues.closed:
-                await cast("Any", self.flush())
+            if not self.queues.closed:
+                await self._flush_async()
         finally:
             await cast("Any", self.connection.close())
 
@@ -189,8 +193,3 @@ class PoolHandle:
     def sync(self, function: Callable[..., Any], *args: Any) -> Any:
         """Run a coroutine function on the client's loop; with an asynchronous client, return its awaitable."""
         return self.connection.sync(function, *args)
-
-
-async def _flush_all_async(lingering: list[Lingerer]) -> None:
-    for one in lingering:
-        await one.settle_async()

@@ -78,6 +78,7 @@ class Lingerer:
         submitter: sends the record batches.
         loop: the client's event loop.
         most: the most messages of one record batch.
+        large_bytes: larger calls leave at once.
         asynchronous: whether the submits come from that loop.
 
     Attributes:
@@ -89,6 +90,7 @@ class Lingerer:
         submitter: Submitter,
         loop: asyncio.AbstractEventLoop,
         most: int,
+        large_bytes: int = LARGE_BYTES,
         *,
         asynchronous: bool,
     ) -> None:
@@ -97,6 +99,7 @@ class Lingerer:
         self._submitter = submitter
         self._loop = loop
         self._most = most
+        self._large = large_bytes
         self._lock = threading.RLock()
         # One record batch leaves at a time, or two of the same group could overtake each other.
         self._leaving = threading.RLock()
@@ -128,16 +131,17 @@ class Lingerer:
             BatchError: the function or an argument cannot be pickled.
         """
         size = sum(map(getsizeof, args))
-        if not UNCHANGING.issuperset(map(type, args)):
-            if size > LARGE_BYTES:
-                return self._at_once(function, args, kwargs, options, owner)
-            args = tuple(map(freeze, args))
-            size = sum(map(getsizeof, args))
-        call: Any = (function, *args)
+        kept = args
+        if size <= self._large and not UNCHANGING.issuperset(map(type, args)):
+            kept = tuple(map(freeze, args))
+            size = sum(map(getsizeof, kept))
+        call: Any = (function, *kept)
         if kwargs:
-            kwargs = {name: freeze(value) for name, value in kwargs.items()}
-            size += sum(map(getsizeof, kwargs.values()))
-            call = Call(function, args, kwargs)
+            kept_kwargs = {name: freeze(value) for name, value in kwargs.items()}
+            size += sum(map(getsizeof, kept_kwargs.values()))
+            call = Call(function, kept, kept_kwargs)
+        if size > self._large:
+            return self._at_once(function, args, kwargs, options, owner)
         with self._lock:
             pile = self._last
             if pile is not None and pile.key[0] is options and pile.function is function:
@@ -145,11 +149,9 @@ class Lingerer:
             else:
                 pile = None
         if pile is None:
-            names = options.names(args, kwargs)
-            most = owner.queues.spec.settings.max_payload_bytes
-            if names.key or size > min(LARGE_BYTES, most // 2) or not _steady(function):
+            if options.key is not None or not _steady(function):
                 return self._at_once(function, args, kwargs, options, owner)
-            pile, place = self._begin(function, call, size, (options, names), owner)
+            pile, place = self._begin(function, call, size, (options, options.names(args, kwargs)), owner)
         if place + 1 >= self._most or pile.size > CALL_BYTES:
             self._leave(pile)
         return pile.placed, place
@@ -249,9 +251,8 @@ class Lingerer:
         """Send one call at once, as a record batch of its own."""
         owner.queues.check_open()
         names = options.names(args, kwargs)
-        data = encode_one(
-            function, args, kwargs, max_bytes=owner.queues.spec.settings.max_payload_bytes
-        )
+        most = owner.queues.spec.settings.max_payload_bytes
+        data = encode_one(function, args, kwargs, max_bytes=most)
         with self._leaving:
             if names.group:
                 self._send_group(names.group)

@@ -160,14 +160,13 @@ class Operations(PoolHandle):
             ConsumersNotStartedError: nobody consumes, so that this would wait for ever; only without a timeout.
             QueueLostError: a queue is gone and does not come back.
         """
-        if self._connection_lingerer is not None:
-            if self.client.asynchronous:
-                return cast("None", self._flush_and_drain(timeout_of(timeout)))
-            self.flush()
+        if self.client.asynchronous:
+            return cast("None", self._flush_and_drain(timeout_of(timeout)))
+        self.flush()
         return self.sync(draining.drain, self.queues, timeout_of(timeout))
 
     async def _flush_and_drain(self, timeout: float | None) -> None:
-        await cast("Any", self.flush())
+        await self._flush_async()
         await draining.drain(self.queues, timeout)
 
     def purge(self) -> int:

@@ -14,6 +14,7 @@ from distributed import Client
 from daskqueue.actors.queues import PoolSpec
 from daskqueue.arguments import Duration, check_count, check_name, folder_of
 from daskqueue.batch import encode_calls, encode_items, encode_one
+from daskqueue.chunk import MAX_PAYLOAD_BYTES
 from daskqueue.clock import new_name
 from daskqueue.conflict import checked, checked_later, refuse_one_key
 from daskqueue.executor import QueueExecutor
@@ -73,6 +74,8 @@ class QueuePool(Operations):
         result_ttl: how long they are kept.
         result_bytes: how many bytes of results each queue keeps.
         result_count: how many results each queue keeps; None for no bound.
+        max_payload_bytes: how many bytes the arguments, or the result, of one message may take; arrays from 1 MiB on
+            travel without copies and arrive read-only.
         linger: how long a single submit may wait for others to share its record batch; ``submit`` returns at once
             then, and the job's methods wait for it. None: no submit lingers.
 
@@ -107,6 +110,7 @@ class QueuePool(Operations):
         result_ttl: Duration = "7d",
         result_bytes: int = 1 << 30,
         result_count: int | None = None,
+        max_payload_bytes: int = MAX_PAYLOAD_BYTES,
         linger: Duration | None = None,
     ) -> None:
         durability = Durability.parse(durability)
@@ -131,6 +135,7 @@ class QueuePool(Operations):
             result_ttl=result_ttl,
             result_bytes=result_bytes,
             result_count=result_count,
+            max_payload_bytes=max_payload_bytes,
         )
         options = changed(
             SubmitOptions(),
@@ -176,7 +181,7 @@ class QueuePool(Operations):
             raise TypeError(f"submit wants a function to call, not {function!r:.80}")
         lingerer = self._lingerer()
         if lingerer is None:
-            return self._send(encode_one(function, args, kwargs), self._options.names(args, kwargs))
+            return self._send(self._encoded(function, args, kwargs), self._options.names(args, kwargs))
         job = self._linger(lingerer, function, args, kwargs)
         if lingerer.asynchronous:
             return cast("Job", _when_room(lingerer, job))
@@ -196,8 +201,13 @@ class QueuePool(Operations):
         if lingerer is not None:
             return self._linger(lingerer, function, args, kwargs)
         names = self._options.names(args, kwargs)
-        data = encode_one(function, args, kwargs)
+        data = self._encoded(function, args, kwargs)
         return self._coming(self.connection.submitter.send(data, self._options, names), 0)
+
+    def _encoded(
+        self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> bytes:
+        return encode_one(function, args, kwargs, max_bytes=self._settled_spec.settings.max_payload_bytes)
 
     def _linger(
         self,
@@ -239,8 +249,10 @@ class QueuePool(Operations):
         """
         check_count("batch_size", batch_size)
         records = FunctionRecords()
+        most = self._settled_spec.settings.max_payload_bytes
         coding = Coding(
-            lambda part: encode_calls(part, kwargs, records), partial(arguments_of, kwargs=kwargs or {})
+            lambda part: encode_calls(part, kwargs, records, max_bytes=most),
+            partial(arguments_of, kwargs=kwargs or {}),
         )
         return self._send_all(calls, batch_size, coding)
 
@@ -294,12 +306,14 @@ class QueuePool(Operations):
 
     def put(self, item: Any) -> Job:
         """Put one raw item, for consumers with a ``process_item`` of their own."""
-        return self._send(encode_items([item]), self._options.names((item,), {}))
+        most = self._settled_spec.settings.max_payload_bytes
+        return self._send(encode_items([item], max_bytes=most), self._options.names((item,), {}))
 
     def put_many(self, items: Iterable[Any], batch_size: int = 1000) -> Jobs:
         """Put many raw items, *batch_size* after *batch_size* to each queue in turn."""
         check_count("batch_size", batch_size)
-        return self._send_all(items, batch_size, Coding(encode_items, lambda item: ((item,), {})))
+        encode = partial(encode_items, max_bytes=self._settled_spec.settings.max_payload_bytes)
+        return self._send_all(items, batch_size, Coding(encode, lambda item: ((item,), {})))
 
     def options(self, **choices: Unpack[Choices]) -> QueuePool:
         """Return the same pool with other options for what is submitted through it.

@@ -27,6 +27,7 @@ def settings_of(
     result_ttl: Duration,
     result_bytes: int,
     result_count: int | None,
+    max_payload_bytes: int,
 ) -> QueueSettings:
     """Return checked settings; see ``QueuePool`` for the arguments.
 
@@ -39,6 +40,7 @@ def settings_of(
         ("max_deliveries", max_deliveries, 1),
         ("result_bytes", result_bytes, 1),
         ("result_count", result_count, 0),
+        ("max_payload_bytes", max_payload_bytes, 1),
     ):
         if count is not None:
             check_count(what, count, least=least)
@@ -58,6 +60,7 @@ def settings_of(
         result_ttl_seconds=seconds_of("result_ttl", result_ttl),
         result_bytes=result_bytes,
         result_count=result_count,
+        max_payload_bytes=max_payload_bytes,
     )
     if durability is Durability.DURABLE:
         return settings

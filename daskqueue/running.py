@@ -52,6 +52,9 @@ class Interrupted(BaseException):
     It is no ``Exception``, so that a task that catches those does not go on by mistake: clean up in ``finally``.
     """
 
+    def __str__(self) -> str:
+        return "the time of this attempt is over"
+
 
 class Progress(NamedTuple):
     """How far a task has come.

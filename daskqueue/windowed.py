@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import AsyncIterator, Iterable, Iterator
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from daskqueue.arguments import check_count
 from daskqueue.endings import Endings
@@ -52,12 +52,19 @@ class Windowed(Iterable[Job]):
         return 0 if self.exhausted or room * _STEPS < self._window else room
 
     def submit(self, count: int) -> Jobs:
-        """Submit the next *count* calls, or those that there are."""
+        """Submit the next *count* calls, or those that there are.
+
+        Raises:
+            RuntimeError: this is the event loop of an asynchronous client.
+        """
+        if self._pool.client.asynchronous:
+            raise RuntimeError("this is the event loop, which must not wait: use `async for`")
         return self._pool.batch_submit(*self._next(count))
 
     async def submit_async(self, count: int) -> Jobs:
-        """Do the same with an asynchronous client."""
-        return await cast("Any", self._pool.batch_submit(*self._next(count)))
+        """Do the same on an event loop."""
+        jobs: Any = self._pool.batch_submit(*self._next(count))
+        return jobs if isinstance(jobs, Jobs) else await jobs
 
     def __iter__(self) -> Iterator[Job]:
         endings = Endings()

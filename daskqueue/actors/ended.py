@@ -27,7 +27,7 @@ class Part:
         reason: of the dead letter, or why a result is not kept.
     """
 
-    __slots__ = ("_batch", "base_id", "blob", "reason", "runs", "state")
+    __slots__ = ("_batch", "_singly", "_values", "base_id", "blob", "reason", "runs", "state")
 
     def __init__(self, base_id: int, state: str, runs: Runs, blob: bytes, reason: str) -> None:
         self.base_id = base_id
@@ -36,6 +36,8 @@ class Part:
         self.blob = blob
         self.reason = reason
         self._batch: Batch | None = None
+        self._values: dict[int, Any] = {}  # unpickled and not given yet
+        self._singly = True
 
     def __repr__(self) -> str:
         return f"<Part: {self.state} {self.runs}>"
@@ -65,9 +67,19 @@ class Part:
         return values if runs == self.runs else [values[position] for position in self.positions(runs)]
 
     def value(self, position: int) -> Any:
-        """Return one result; see :meth:`values`. The blob is checked once, however many are asked for."""
+        """Return one result, a new object each time; see :meth:`values`.
+
+        Who asks for several is likely to ask for the others: they are unpickled together, and each given once.
+        """
+        value = self._values.pop(position, _MISSING)
+        if value is not _MISSING:
+            return value
         if self._batch is None:
             self._batch = Batch.parse(self.blob)
+        elif self._singly:
+            self._singly = False
+            self._values = dict(enumerate(self._batch.item_list()))
+            return self._values.pop(position)
         return self._batch.item(position)
 
     def _positions(self, runs: Runs) -> Iterator[range]:
@@ -103,3 +115,4 @@ class Ended(NamedTuple):
 
 
 _END = 1 << 62
+_MISSING = object()

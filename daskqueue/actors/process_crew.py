@@ -35,7 +35,6 @@ class Child:
         self._hear = hear
         self._died = asyncio.Event()
         self._writer: asyncio.StreamWriter | None = None
-        self._task: asyncio.Task[None] | None = None
 
     def __str__(self) -> str:
         return f"child {self.number}"
@@ -62,10 +61,10 @@ class Child:
         self.status = status
         self._died.set()
 
-    async def attach(self, end: socket.socket) -> None:
-        """Begin to listen."""
+    async def attach(self, end: socket.socket) -> asyncio.Task[None]:
+        """Begin to listen; return what does so until it is dead."""
         reader, self._writer = await asyncio.open_unix_connection(sock=end)
-        self._task = asyncio.create_task(self._listen(reader))
+        return asyncio.create_task(self._listen(reader))
 
     async def _listen(self, reader: asyncio.StreamReader) -> None:
         listening = asyncio.create_task(self._pass_on(reader))
@@ -98,6 +97,7 @@ class Crew:
     def __init__(self, hear: Callable[[Child, Any], object]) -> None:
         self._hear = hear
         self._children: dict[int, Child] = {}
+        self._listening: list[asyncio.Task[None]] = []
         self._numbers = 0
         self._server: subprocess.Popen[bytes] | None = None
         self._control: socket.socket | None = None
@@ -115,7 +115,13 @@ class Crew:
             order = ORDER.pack(FORK, child.number)
             socket.send_fds(self._control, [order], [theirs.fileno(), child.memory.descriptor])
         ours.setblocking(False)
-        await child.attach(ours)
+        try:
+            self._listening.append(await child.attach(ours))
+        except BaseException:
+            ours.close()
+            child.memory.close()
+            raise
+        self._listening = [task for task in self._listening if not task.done()]
         return child
 
     def kill(self, child: Child) -> None:
@@ -129,6 +135,8 @@ class Crew:
         self._lose_server()
         if server is not None:
             await asyncio.to_thread(_wait, server)
+        if self._listening:
+            await asyncio.wait(self._listening)
 
     def _start_server(self) -> None:
         """Start it from the thread of the event loop: the system ends it with the thread that started it."""

@@ -77,7 +77,7 @@ class Waiting:
 
     @property
     def callbacks(self) -> ThreadPoolExecutor:
-        """The thread in which users' functions are called when jobs have ended."""
+        """The thread in which users' functions are called when jobs have ended; it ends with this object."""
         if self._callbacks is None:
             self._callbacks = ThreadPoolExecutor(1, "daskqueue-callbacks")
         return self._callbacks
@@ -86,8 +86,6 @@ class Waiting:
         """Stop all polls; whoever still waits is told that the pool is closed."""
         for poll in self._polls.values():
             poll.close()
-        if self._callbacks is not None:
-            self._callbacks.shutdown(wait=False)
 
     def _poll(self, life: Life) -> _Poll:
         if life not in self._polls:

@@ -112,6 +112,13 @@ def _check_time(queue: Queue) -> None:
     deadlines = [lease.deadline for lease in queue.leases.values()]
     earliest = queue.deadlines.earliest(queue.leases)
     _require(earliest == min(deadlines, default=None), "the earliest deadline is wrong")
+    expiries = [
+        terms.expires_at
+        for run in special.waiting_in(queue, [(0, queue.next_sequence)] if queue.terms.count else [])
+        for _, _, terms in special.with_terms(queue, *run)
+        if terms.expires_at is not None
+    ]
+    _require(special.next_expiry_at(queue) == min(expiries, default=None), "the next expiry is wrong")
 
 
 def _check_special(queue: Queue) -> None:

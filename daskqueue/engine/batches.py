@@ -8,10 +8,12 @@ from typing import NamedTuple
 
 from daskqueue.batch import Batch
 from daskqueue.core.facts import Enqueued, Moved
+from daskqueue.engine.large import Reference, read_reference
 from daskqueue.engine.records import read_fact, read_moved
-from daskqueue.errors import CorruptionError
+from daskqueue.errors import BatchError, CorruptionError, StorageError
 from daskqueue.message import Run
 from daskqueue.storage.frame import Frame
+from daskqueue.storage.large import LargeFiles
 from daskqueue.storage.log import Log, Stretch
 from daskqueue.storage.positions import Entry, Positions
 
@@ -38,15 +40,16 @@ class _Placed(NamedTuple):
 class BatchReader:
     """Finds and slices the record batches of a queue; at most :data:`CACHE_BYTES` of them stay in memory."""
 
-    def __init__(self, log: Log, positions: Positions) -> None:
+    def __init__(self, log: Log, positions: Positions, large: LargeFiles) -> None:
         self._log = log
         self._positions = positions
+        self._large = large
         self._cache: OrderedDict[Stretch, list[_Placed]] = OrderedDict()
         self._cached_bytes = 0
 
     def remember(self, stretch: Stretch, first: int, batch: Batch) -> None:
         """Keep a batch that was just written, if there is room: it is likely to be leased next."""
-        if self._cached_bytes + stretch.length <= CACHE_BYTES:
+        if self._cached_bytes + max(stretch.length, batch.size_bytes) <= CACHE_BYTES:
             self._keep(stretch, [_Placed(first, batch)])
 
     def forget(self, segments: Collection[int]) -> None:
@@ -65,11 +68,11 @@ class BatchReader:
             frames = self._log.read(stretch)
         except CorruptionError:
             frames, _ = self._log.salvage(stretch)
-        return [placed for frame in frames for placed in _batches(frame)]
+        return [placed for frame in frames for placed in self._batches(frame)]
 
     def admit(self, stretch: Stretch, placed: list[_Placed]) -> None:
         """Keep what :meth:`read` returned, in the place of what was used longest ago."""
-        while self._cache and self._cached_bytes + stretch.length > CACHE_BYTES:
+        while self._cache and self._cached_bytes + _weight(stretch, placed) > CACHE_BYTES:
             self._drop(next(iter(self._cache)))
         self._keep(stretch, placed)
 
@@ -77,7 +80,10 @@ class BatchReader:
         """Yield the messages of *runs* in order; those whose bytes are damaged are not among them."""
         for run in runs:
             for entry in self._positions.overlapping(run.first, run.last):
-                yield from _cut(self._get(entry.stretch), entry)
+                placed = self._get(entry.stretch)
+                yield from _cut(placed, entry)
+                if _weight(entry.stretch, placed) > CACHE_BYTES:
+                    self._drop(entry.stretch)
 
     def read_slices(self, entry: Entry) -> list[Slice]:
         """Return the messages of an entry from the disk; nothing stays in memory. Safe in any thread."""
@@ -102,11 +108,31 @@ class BatchReader:
     def _keep(self, stretch: Stretch, placed: list[_Placed]) -> None:
         if stretch not in self._cache:
             self._cache[stretch] = placed
-            self._cached_bytes += stretch.length
+            self._cached_bytes += _weight(stretch, placed)
 
     def _drop(self, stretch: Stretch) -> None:
-        del self._cache[stretch]
-        self._cached_bytes -= stretch.length
+        self._cached_bytes -= _weight(stretch, self._cache.pop(stretch))
+
+    def _batches(self, frame: Frame) -> Iterator[_Placed]:
+        fact, attachment = read_fact(frame)
+        if isinstance(fact, Enqueued):
+            reference = read_reference(attachment)
+            batch = self._large_batch(reference) if reference else Batch.parse(attachment, verify=False)
+            if batch is not None:
+                yield _Placed(fact.first, batch)
+        elif isinstance(fact, Moved):
+            first = moved_run(fact).first
+            for batch in Batch.parse_many(read_moved(attachment)[0], verify=False):
+                yield _Placed(first, batch)
+                first += batch.count
+
+    def _large_batch(self, reference: Reference) -> Batch | None:
+        """Return a record batch that is in a file; None if that is gone or damaged, which no frame would tell."""
+        try:
+            data = self._large.read(reference.name)
+            return Batch.parse(data) if len(data) == reference.size_bytes else None
+        except (StorageError, BatchError):
+            return None
 
 
 def _cut(found: list[_Placed], entry: Entry) -> Iterator[Slice]:
@@ -118,15 +144,9 @@ def _cut(found: list[_Placed], entry: Entry) -> Iterator[Slice]:
             yield Slice(first, last - first, data)
 
 
-def _batches(frame: Frame) -> Iterator[_Placed]:
-    fact, attachment = read_fact(frame)
-    if isinstance(fact, Enqueued):
-        yield _Placed(fact.first, Batch.parse(attachment, verify=False))
-    elif isinstance(fact, Moved):
-        first = moved_run(fact).first
-        for batch in Batch.parse_many(read_moved(attachment)[0], verify=False):
-            yield _Placed(first, batch)
-            first += batch.count
+def _weight(stretch: Stretch, placed: list[_Placed]) -> int:
+    """Return how much memory it takes to keep the batches of a stretch."""
+    return max(stretch.length, sum([each.batch.size_bytes for each in placed]))
 
 
 def moved_run(fact: Moved) -> Run:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -25,6 +26,7 @@ from daskqueue.engine.commit import GroupCommit
 from daskqueue.engine.dead_letters import DeadLetters
 from daskqueue.engine.endings import Endings
 from daskqueue.engine.files import Files
+from daskqueue.engine.large import LARGE_BYTES, Reference, Sweeper, new_reference
 from daskqueue.engine.leases import Leases
 from daskqueue.engine.ledger import Ledger
 from daskqueue.engine.meter import Meter
@@ -90,7 +92,7 @@ class Engine:
         self._on_ready = on_ready
         self._on_settled = on_settled
         self._meter = meter or Meter()
-        self._reader = BatchReader(files.log, files.book.positions)
+        self._reader = BatchReader(files.log, files.book.positions, files.large)
         self._outcomes: OutcomeStore = files.outcomes
         self._commit = GroupCommit(
             self._meter.timed(files.log.sync),
@@ -102,6 +104,7 @@ class Engine:
         )
         self.ledger = Ledger(files, self._commit, clock, self._ended)
         self._upkeep = Upkeep(files, self._reader, thread, clock)
+        self._sweeper = Sweeper(files, thread)
         self.leases = Leases(
             self.ledger, self._reader, self._meter, settings, thread, self.writable, on_ready
         )
@@ -133,30 +136,61 @@ class Engine:
         """
         batches = [Batch.parse(data) for _, data, _ in puts]
         watch = Stopwatch()
+        references = await self._write_large(producer, puts, batches)
         await self.writable()
         now = self._clock.now()
         firsts: list[int] = []
-        for put, batch in zip(puts, batches, strict=True):
-            try:
-                firsts.append(self._put_one(producer, put, batch, now))
-            except QueueFullError:
-                if firsts:
-                    break
+        try:
+            for put, batch in zip(puts, batches, strict=True):
+                firsts.append(self._put_one(producer, put, batch, now, references.pop(put[0], None)))
+        except QueueFullError:
+            if not firsts:
                 raise
+        finally:
+            self._book.large.gone += [reference.name for reference in references.values()]
         await self._commit.durable()
         self._meter.put_seconds.observe(watch.seconds)
         return firsts
 
-    def _put_one(self, producer: bytes, put: tuple[int, bytes, PutOptions], batch: Batch, now: float) -> int:
+    async def _write_large(
+        self, producer: bytes, puts: Sequence[tuple[int, bytes, PutOptions]], batches: Sequence[Batch]
+    ) -> dict[int, Reference]:
+        """Put large record batches into files of their own, before the log speaks of them; by number."""
+        references: dict[int, Reference] = {}
+        for put, batch in zip(puts, batches, strict=True):
+            number, data, _ = put
+            if len(data) < LARGE_BYTES or not self._would_take(producer, put, batch):
+                continue
+            references[number] = reference = new_reference(data)
+            loop = asyncio.get_running_loop()
+            await loop.run_in_executor(self._thread, self._files.large.write, reference.name, data)
+        return references
+
+    def _would_take(self, producer: bytes, put: tuple[int, bytes, PutOptions], batch: Batch) -> bool:
+        try:
+            _, facts = self.ledger.decide(self._put_command(producer, put, batch))
+        except QueueFullError:
+            return False
+        return any(isinstance(fact, Enqueued) for fact in facts)
+
+    def _put_command(self, producer: bytes, put: tuple[int, bytes, PutOptions], batch: Batch) -> Put:
         number, data, options = put
-        command = Put(
-            producer, number, batch.count, *options, size_bytes=len(data), held_bytes=self.held_bytes
-        )
-        first, facts = self.ledger.decide(command)
+        return Put(producer, number, batch.count, *options, size_bytes=len(data), held_bytes=self.held_bytes)
+
+    def _put_one(
+        self,
+        producer: bytes,
+        put: tuple[int, bytes, PutOptions],
+        batch: Batch,
+        now: float,
+        reference: Reference | None,
+    ) -> int:
+        first, facts = self.ledger.decide(self._put_command(producer, put, batch))
         for fact in facts:
             if isinstance(fact, Enqueued):
-                (stretch,) = self._files.log.append([fact_frame(fact, data)])
-                self._book.enter(fact, stretch)
+                beside = reference.pack() if reference else put[1]
+                (stretch,) = self._files.log.append([fact_frame(fact, beside)])
+                self._book.enter(fact, stretch, reference)
                 self._book.marks.note(first, now)
                 self._reader.remember(stretch, first, batch)
             else:
@@ -254,6 +288,7 @@ class Engine:
         await self._upkeep.wait()
         try:
             await self._commit.flush()
+            await self._sweeper.wait()
             self._files.write_checkpoint(self._files.take_checkpoint(self._clock.now()))
         except StorageError as error:
             # Nothing is lost by it: the next opening reads more of the log.
@@ -280,3 +315,4 @@ class Engine:
         apply(self._queue, Committed(sequence))
         self._on_ready()
         self._upkeep.start_if_due()
+        self._sweeper.start_if_due()

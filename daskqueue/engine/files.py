@@ -21,6 +21,7 @@ from daskqueue.storage import checkpoint
 from daskqueue.storage.folder import FolderLock
 from daskqueue.storage.frame import Buffer, Frame
 from daskqueue.storage.fs import FileSystem, Volume
+from daskqueue.storage.large import LargeFiles
 from daskqueue.storage.log import Log, Position
 from daskqueue.storage.positions import Entry
 from daskqueue.storage.segment import HEADER_BYTES
@@ -47,6 +48,7 @@ class Files:
         self.outcomes = outcomes
         self.book = book
         self.recovered = recovered
+        self.large = LargeFiles(fs, folder)
         self._fs = fs
         self._folder = folder
         self._index_path = _index_path(folder)
@@ -117,6 +119,8 @@ class Files:
         outcomes = OutcomeStore(results, settings, clock, book.sealed)
         outcomes.start()
         files = cls(fs, folder, lock, log, outcomes, book, recovered, settings)
+        files.large.keep_only(book.large.names)
+        book.large.gone.clear()
         files.write_checkpoint(files.take_checkpoint(clock.now()))
         return files
 
@@ -164,6 +168,11 @@ class Files:
             self.log.drop(number)
         self.outcomes.drop(retired)
         self._checkpointed = min(self._checkpointed, self.log.size_bytes)
+
+    def remove_large(self, names: Collection[str]) -> None:
+        """Delete files of record batches, once it is on the disk that they are not needed; blocking."""
+        self.sync()
+        self.large.remove(names)
 
     def read_failures(self, entry: Entry) -> list[Outcome]:
         """Return why the dead letters of *entry* died."""

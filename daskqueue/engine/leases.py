@@ -236,12 +236,14 @@ class Leases:
         return {alike: tuple(group) for alike, group in groups.items()} or {(0, PLAIN): runs}
 
     def _fitting(self, grant: Grant, max_bytes: int) -> int:
-        each = self._reader.bytes_per_message(grant.runs[0])
+        first = grant.runs[0].first
+        each = max(self._reader.bytes_per_message(grant.runs[0]), self._ledger.book.sizes.of(first))
         return grant.count if each * grant.count <= max_bytes else max(int(max_bytes / each), 1)
 
     async def _warm(self, runs: tuple[Run, ...]) -> None:
         cold = self._reader.cold(runs)
-        if sum(stretch.length for stretch in cold) > _LARGE_READ_BYTES:
+        large = any(self._ledger.book.large.has(*run) for run in runs)
+        if large or sum(stretch.length for stretch in cold) > _LARGE_READ_BYTES:
             loop = asyncio.get_running_loop()
             for stretch in cold:
                 placed = await loop.run_in_executor(self._thread, self._reader.read, stretch)

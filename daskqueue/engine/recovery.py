@@ -27,6 +27,7 @@ from daskqueue.core.queue import Queue
 from daskqueue.core.runs import merge
 from daskqueue.core.snapshot import restore, snapshot
 from daskqueue.engine.batches import moved_run
+from daskqueue.engine.large import LargeRuns, Reference, read_reference
 from daskqueue.engine.records import read_fact, read_position, read_witness
 from daskqueue.engine.settings import QueueSettings
 from daskqueue.engine.sizes import Sizes
@@ -52,6 +53,7 @@ class Book:
         marks: when messages were put.
         sizes: how many bytes its unsettled messages have.
         sealed: which segments of the results were sealed when, as the last checkpoint knows it.
+        large: which of its messages are in files of their own.
     """
 
     queue: Queue
@@ -61,18 +63,22 @@ class Book:
     marks: TimeMarks = field(default_factory=TimeMarks)
     sizes: Sizes = field(default_factory=Sizes)
     sealed: list[tuple[int, float]] = field(default_factory=list)
+    large: LargeRuns = field(default_factory=LargeRuns)
 
-    def enter(self, fact: Fact, stretch: Stretch) -> None:
-        """Bring everything up to date with a fact that lies at *stretch* of the log."""
+    def enter(self, fact: Fact, stretch: Stretch, reference: Reference | None = None) -> None:
+        """Bring everything up to date with a fact that lies at *stretch* of the log.
+
+        Args:
+            fact: what has happened.
+            stretch: where it lies.
+            reference: the file that has the record batch, where that is not beside the fact.
+        """
         self._count(fact)
         put_before = self.queue.next_sequence
         apply(self.queue, fact)
         match fact:
             case Enqueued():
-                last = fact.first + fact.count
-                self.positions.add(fact.first, last, stretch)
-                if fact.first >= put_before:
-                    self.sizes.add(fact.first, last, stretch.length)
+                self._enter_put(fact, stretch, reference, is_new=fact.first >= put_before)
             case Moved():
                 self._enter_moved(fact, stretch)
             case Died():
@@ -84,14 +90,26 @@ class Book:
                     self.positions.remove(run.first, run.last)
                     self.failures.remove(run.first, run.last)
                     self.sizes.remove(run.first, run.last)
+                    self.large.remove(run.first, run.last)
             case Redriven():
                 for run in fact.runs:
                     self.failures.remove(run.first, run.last)
                     self.sizes.revive(run.first, run.last)
 
+    def _enter_put(
+        self, fact: Enqueued, stretch: Stretch, reference: Reference | None, *, is_new: bool
+    ) -> None:
+        last = fact.first + fact.count
+        self.positions.add(fact.first, last, stretch)
+        if is_new:
+            self.sizes.add(fact.first, last, reference.size_bytes if reference else stretch.length)
+            if reference is not None:
+                self.large.add(fact.first, last, reference.name)
+
     def _enter_moved(self, fact: Moved, stretch: Stretch) -> None:
         run = moved_run(fact)
         self.positions.add(run.first, run.last, stretch)
+        self.large.remove(run.first, run.last)
         each = stretch.length / run.count
         for part in merge([(row[0], row[1]) for rows in (fact.ready, fact.delayed) for row in rows]):
             self.sizes.learn(part.first, part.last, each)
@@ -129,6 +147,7 @@ class Book:
             self.marks.dump(now),
             self.sizes.dump(),
             self.sealed,
+            self.large.dump(),
         ]
         data: bytes = msgpack.packb(rows)
         return data
@@ -175,7 +194,8 @@ def recover(
             # Its counters include the acks before it, so they are entered first.
             acks.judge(book, read_position(attachment))
         if fact is not None:
-            book.enter(fact, stretch)
+            reference = read_reference(attachment) if isinstance(fact, Enqueued) else None
+            book.enter(fact, stretch, reference)
     acks.judge(book)
     # Facts have no time: what the checkpoint does not know counts from this opening on.
     book.marks.note(unmarked, clock.now())
@@ -254,6 +274,7 @@ def _load(payload: bytes, settings: QueueSettings) -> tuple[Book, Position, floa
     if len(later) > 1:
         book.sizes = Sizes.load(later[1])
         book.sealed = [(number, at) for number, at in later[2]]
+        book.large = LargeRuns(later[3])
     else:
         book.guess_sizes()
     return book, Position(*results), saved_at

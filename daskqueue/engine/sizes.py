@@ -34,6 +34,12 @@ class Sizes:
         """How many bytes all messages take that are not settled."""
         return max(round(self._total), 0)
 
+    def of(self, sequence: int) -> float:
+        """Return how many bytes a message takes that is not settled, 0 if it is not known."""
+        if self._tail_first <= sequence < self._tail_last:
+            return self._tail_bytes / (self._tail_last - self._tail_first)
+        return next((each for _, _, each in self._each.pieces(sequence, sequence + 1)), 0.0)
+
     def add(self, first: int, last: int, size_bytes: int) -> None:
         """Count messages that were put; they come in order."""
         if first != self._tail_last or self._tail_bytes + size_bytes > JOINED_BYTES:

@@ -24,6 +24,9 @@ class ConsumerMeter:
         held: returns how many messages are in hand and not finished.
         unended: returns how many of them run or are still to run.
         times: where the time of its tasks is kept; those of the process by default.
+
+    Attributes:
+        left_behind: returns how many threads were given up with a task that did not end when its time was over.
     """
 
     def __init__(
@@ -36,6 +39,7 @@ class ConsumerMeter:
         self.slots = slots
         self.finished = 0
         self.fetched_at: float | None = None
+        self.left_behind: Callable[[], int] = lambda: 0
         self._held = held
         self._unended = unended
         self._times = times or CONSUMERS.times
@@ -115,6 +119,7 @@ class Consumers:
         busy = sum(meter.busy for meter in meters)
         yield Sample("daskqueue_slots", ("busy",), busy)
         yield Sample("daskqueue_slots", ("idle",), sum(meter.slots for meter in meters) - busy)
+        yield Sample("daskqueue_threads_left_behind", (), sum(meter.left_behind() for meter in meters))
         fetched_at = [meter.fetched_at for meter in meters if meter.fetched_at is not None]
         if fetched_at:
             yield Sample("daskqueue_consumer_last_fetch_timestamp_seconds", (), max(fetched_at))

@@ -160,6 +160,11 @@ METRICS = (
         dashboard=True,
     ),
     _consumer(
+        "threads_left_behind",
+        "gauge",
+        "Threads that were given up with a task that did not end when its time was over.",
+    ),
+    _consumer(
         "consumer_last_fetch_timestamp_seconds",
         "gauge",
         "When a consumer of this process last got messages, in seconds since 1970; no value before the first.",

@@ -13,6 +13,7 @@ import threading
 import time
 from collections import Counter
 
+import numpy.random
 import psutil
 import pytest
 
@@ -164,10 +165,12 @@ class DiesWhenLoaded:
         return os._exit, (9,)
 
 
-async def test_a_message_that_ends_the_process_where_it_is_loaded_is_found_among_its_neighbours(bench):
+@pytest.mark.parametrize("size", [1, 300_000], ids=["small", "large"])
+async def test_a_message_that_ends_the_process_where_it_is_loaded_is_found_among_its_neighbours(bench, size):
+    """Large arguments are loaded a few at a time, between messages that run."""
     async with bench() as runs:
-        calls = [(double, number) for number in range(10)]
-        calls[4] = (double, DiesWhenLoaded())
+        calls = [(len, bytes(size)) for _ in range(10)]
+        calls[4] = (len, DiesWhenLoaded())
         runs.feed([(double, number) for number in range(300)], first=100)  # its pace: portions of many
         runs.feed(calls)
         await runs.run()
@@ -183,10 +186,10 @@ class DiesWhenKept:
 async def test_a_result_that_ends_the_process_where_it_is_pickled_is_its_own_messages_crash(bench):
     async with bench() as runs:
         runs.feed([(double, number) for number in range(300)], first=100)
-        runs.feed([(double, 1), (DiesWhenKept,), (double, 3)])
+        runs.feed([(double, 1), (DiesWhenKept,), (time.sleep, 0.03), (double, 3)])
         await runs.run()
     assert runs.crashed == [1]
-    assert set(runs.results) == {*range(100, 400), 0, 2}
+    assert set(runs.results) == {*range(100, 400), 0, 2, 3}
 
 
 async def test_an_attempt_that_takes_too_long_ends_with_its_child(bench, tmp_path):
@@ -490,28 +493,50 @@ async def test_a_replacement_that_cannot_be_opened_is_tried_again(bench, tmp_pat
     assert runs.results == {1: 2}
 
 
-async def test_the_server_that_forks_them_may_be_killed(bench):
+async def test_the_server_that_forks_them_may_be_killed(bench, tmp_path):
+    """Its children end with it, even those that hold the interpreter and could not be told."""
+    here = tmp_path / "here"
     async with bench(2) as runs:
-        runs.feed([(process,)])
-        await runs.run()
-        server = psutil.Process(runs.results[0]).parent()
+        runs.feed([(come_and_hold_the_interpreter, here)])
+        await until_there(here)
+        server = psutil.Process(int(here.read_text())).parent()
+        family = server.children()
         server.kill()
+        assert psutil.wait_procs(family, timeout=PATIENCE_SECONDS)[1] == []
         runs.feed([(process,), (process,)], first=1)
         await runs.run()
-    assert runs.results[0] not in {runs.results[1], runs.results[2]}
+    assert runs.crashed == [0]
+    assert not {child.pid for child in family} & {runs.results[1], runs.results[2]}
+
+
+def come_and_hold_the_interpreter(here):
+    here.with_suffix(".new").write_text(str(os.getpid()))
+    here.with_suffix(".new").rename(here)
+    hold_the_interpreter(60)
+
+
+async def test_what_took_long_is_known_before_the_next_message_holds_the_interpreter(bench):
+    async with bench() as runs:
+        runs.feed([(double, number) for number in range(300)], first=100)
+        await runs.run()
+        runs.feed([(time.sleep, 0.03), (hold_the_interpreter, 2)])
+        await runs.until(lambda: 0 in runs.results)
+        assert 1 not in runs.results
+        await runs.run()
 
 
 async def test_children_have_random_numbers_of_their_own(bench):
-    async with bench(2) as runs:
-        runs.feed([(_random_and_process,)] * 20)
+    async with bench(3) as runs:
+        runs.feed([(_random_and_process,)] * 30)
         await runs.run()
-    by_process = {pid: value for value, pid in runs.results.values()}
-    assert len(set(by_process.values())) == len(by_process)
+    by_process = {pid: numbers for numbers, pid in runs.results.values()}
+    for numbers in zip(*by_process.values(), strict=True):
+        assert len(set(numbers)) == len(by_process)
 
 
 def _random_and_process():
-    time.sleep(0.005)  # so that both have some
-    return random.random(), os.getpid()
+    time.sleep(0.005)  # so that each has some
+    return (random.random(), numpy.random.random()), os.getpid()
 
 
 async def test_no_process_and_no_descriptor_is_left(bench):

@@ -37,6 +37,24 @@ often = st.sampled_from([True, True, True, False])
 seldom = st.sampled_from([False, False, False, False, False, True])
 
 
+TERMS_OF_THEME = ("priority", "group", "key")
+themes = st.sampled_from(
+    [
+        frozenset(names)
+        for names in (
+            (), ("priority",), ("group",), ("key",), ("expires",), ("group", "priority"),
+            ("group", "expires"), ("key", "expires"), ("priority", "group", "key", "expires"),
+        )
+    ]
+)  # fmt: skip
+chosen_terms = st.builds(
+    Terms,
+    priority=st.sampled_from([0, 3, -2]),
+    group=st.sampled_from(["g", "g", "h", ""]),
+    key=st.sampled_from(["k", "k", "l", ""]),
+)
+
+
 class QueueMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
@@ -44,12 +62,16 @@ class QueueMachine(RuleBasedStateMachine):
         self.model = Model(max_losses=4)
         self.put_calls: list[commands.Put] = []
         self.requests = 0
+        self.theme: frozenset[str] = frozenset()
 
     @initialize(
         max_messages=st.sampled_from([None, None, None, 50]),
         max_bytes=st.sampled_from([None, None, None, 500]),
+        theme=themes,
     )
-    def choose_bounds(self, max_messages: int | None, max_bytes: int | None) -> None:
+    def choose(self, max_messages: int | None, max_bytes: int | None, theme: frozenset[str]) -> None:
+        """Choose the bounds of the queue, and what its producers choose for their messages."""
+        self.theme = theme
         self.stage = Stage(Settings(4, max_messages, max_bytes))
         self.model = Model(4, max_messages, max_bytes)
 
@@ -70,13 +92,17 @@ class QueueMachine(RuleBasedStateMachine):
         retries=st.integers(0, 2),
         delay=delays,
         synced=often,
+        oldest=seldom,
         dup=fractions,
     )
-    def put(self, producer: bytes, count: int, retries: int, delay: float, synced: bool, dup: float) -> None:
+    def put(
+        self, producer: bytes, count: int, retries: int, delay: float, synced: bool, oldest: bool, dup: float
+    ) -> None:
         """Put messages; now and then the same call comes again, or an older one."""
         if dup > 0.8 and self.put_calls:
             self._put(self.put_calls[int(dup * 1000) % len(self.put_calls)])
-        self._put_new(commands.Put(producer, len(self.put_calls), count, retries, delay), synced=synced)
+        call = commands.Put(producer, len(self.put_calls), count, retries, delay, drop_oldest=oldest)
+        self._put_new(call, synced=synced)
 
     def _put_new(self, call: commands.Put, *, synced: bool = True) -> None:
         self.put_calls.append(call)
@@ -94,63 +120,29 @@ class QueueMachine(RuleBasedStateMachine):
         else:
             assert self.stage.do(call) == expected
 
+    @precondition(lambda self: self.theme)
     @rule(
         count=counts,
         retries=st.integers(0, 2),
-        delay=st.sampled_from([0.0, 0.0, 0.0, 2.0]),
         ahead=st.sampled_from([0.0, 0.0, 0.0, 20.0]),
-        expires=st.sampled_from([None, None, 3.0, 15.0]),
-        priority=st.sampled_from([0, 0, 3, -2]),
-        group=st.sampled_from(["", "", "g", "h"]),
+        expires=st.sampled_from([3.0, 3.0, 15.0]),
+        terms=chosen_terms,
+        one_by_one=st.booleans(),
     )
     def put_with_terms(
-        self,
-        count: int,
-        retries: int,
-        delay: float,
-        ahead: float,
-        expires: float | None,
-        priority: int,
-        group: str,
+        self, count: int, retries: int, ahead: float, expires: float, terms: Terms, one_by_one: bool
     ) -> None:
-        """Put messages for which something was chosen."""
-        call = commands.Put(
-            BOB, len(self.put_calls), count, retries, delay, self.now + ahead, expires,
-            terms=Terms(priority, group=group),
-        )  # fmt: skip
-        self._put_new(call)
-
-    @rule(
-        count=st.integers(2, 4),
-        group=st.sampled_from(["g", "h"]),
-        priority=st.sampled_from([0, 0, 3]),
-        between=st.booleans(),
-    )
-    def put_turn_by_turn(self, count: int, group: str, priority: int, between: bool) -> None:
-        """Put messages of a group one by one, with others between them."""
-        for _ in range(count):
-            terms = Terms(priority, group=group)
-            self._put_new(commands.Put(BOB, len(self.put_calls), 1, 1, terms=terms))
-            if between:
-                self._put_new(commands.Put(ALICE, len(self.put_calls), 1, 1))
-
-    @rule(
-        key=st.sampled_from(["k", "l"]),
-        window=st.sampled_from([0.0, 4.0, 50.0]),
-        expires=st.sampled_from([None, None, 3.0]),
-        group=st.sampled_from(["", "", "g"]),
-        dup=seldom,
-    )
-    def put_with_a_key(self, key: str, window: float, expires: float | None, group: str, dup: bool) -> None:
-        terms = Terms(key=key, key_seconds=window, group=group)
-        self._put_new(commands.Put(ALICE, len(self.put_calls), 1, 1, expires=expires, terms=terms))
-        if dup:
-            self._put(self.put_calls[-1])
-
-    @rule(count=counts, producer=producers)
-    def put_over_the_bound(self, count: int, producer: bytes) -> None:
-        """Put messages that may drive out those that wait longest."""
-        self._put_new(commands.Put(producer, len(self.put_calls), count, 1, drop_oldest=True))
+        """Put messages for which something was chosen, one by one or as one."""
+        terms = Terms(**{name: getattr(terms, name) for name in TERMS_OF_THEME if name in self.theme})
+        if "key" in self.theme:
+            terms = terms._replace(key_seconds=expires if one_by_one else 0.0)
+        single = one_by_one or bool(terms.key)
+        for _ in range(min(count, 3) if single else 1):
+            call = commands.Put(
+                BOB, len(self.put_calls), 1 if single else count, retries, 0.0, self.now + ahead,
+                expires if "expires" in self.theme else None, terms=terms,
+            )  # fmt: skip
+            self._put_new(call)
 
     @rule(where=st.sampled_from([1.0, 1.0, 1.0, 0.5]))
     def commit(self, where: float) -> None:

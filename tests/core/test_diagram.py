@@ -14,7 +14,7 @@ from daskqueue.core.tally import State
 
 PAGE = Path(__file__).parents[2] / "docs" / "state-machine.md"
 REGENERATE = "DASKQUEUE_WRITE_DIAGRAM"
-ENDS = (State.ACKED, State.CANCELLED, State.PURGED)
+ENDS = (State.ACKED, State.CANCELLED, State.DROPPED, State.PURGED)
 
 
 def diagram() -> str:

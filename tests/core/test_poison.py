@@ -71,7 +71,7 @@ def test_a_poison_message_ends_dead_after_a_bounded_number_of_deliveries_and_the
     assert deliveries == 5
     assert stage.queue.counters.acked == 999
     assert stage.queue.counters.dead == {"crash_loop": 1}
-    assert list(stage.queue.dead) == [(500, 501, (Tally(0, 5, 0), "crash_loop"))]
+    assert list(stage.queue.dead) == [(500, 501, (Tally(0, 5, 0), "crash_loop", stage.now))]
     stage.check()
 
 

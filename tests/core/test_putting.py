@@ -72,7 +72,7 @@ def test_what_is_known_of_producers_is_bounded() -> None:
         producers.record(number.to_bytes(16, "big"), 0, number, 1)
     assert len(producers) == MAX_PRODUCERS
     assert not producers.seen((0).to_bytes(16, "big"), 0)
-    for number in range(0, 1000, 2):
+    for number in range(0, 3 * RECENT, 2):
         producers.record(ALICE, number, number, 1)
     ((_, seen, recent),) = [dumped for dumped in producers.dump() if dumped[0] == ALICE]
     assert len(seen) == MAX_HOLES

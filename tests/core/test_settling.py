@@ -98,7 +98,7 @@ def test_a_message_has_as_many_re_runs_as_retries_and_then_is_dead(stage: Stage)
         assert stage.do(Nack(grant.receipt, grant.runs, "raised")).retried == run(0, 1)
     grant = stage.granted()
     assert stage.do(Nack(grant.receipt, grant.runs, "raised")) == Settled(run(0, 1), died=run(0, 1))
-    assert reads.dead_letters(stage.queue) == [(Run(0, 1), Tally(3, 0, 2), "raised")]
+    assert reads.dead_letters(stage.queue) == [(Run(0, 1), (Tally(3, 0, 2), "raised", stage.now))]
     assert stage.queue.counters.dead == {"raised": 1}
 
 
@@ -122,7 +122,7 @@ def test_dead_letters_are_listed_redriven_and_discarded(stage: Stage) -> None:
     stage.put(6)
     grant = stage.granted()
     stage.do(Nack(grant.receipt, grant.runs, "raised"))
-    assert reads.dead_letters(stage.queue, 1, 2) == [(Run(1, 3), Tally(1, 0, 0), "raised")]
+    assert reads.dead_letters(stage.queue, 1, 2) == [(Run(1, 3), (Tally(1, 0, 0), "raised", stage.now))]
     assert stage.do(Redrive([(1, 5)], limit=2)) == run(1, 3)
     assert stage.granted().pieces == ((1, 3, Tally(0, 0, 0)),)
     assert stage.do(Discard([(0, 1)])) == run(0, 1)
@@ -134,7 +134,7 @@ def test_dead_letters_are_listed_redriven_and_discarded(stage: Stage) -> None:
     assert reads.counts(stage.queue)[State.DEAD] == 0
 
 
-def test_waiting_messages_are_cancelled_and_leased_ones_are_not_touched(stage: Stage) -> None:
+def test_waiting_messages_are_cancelled_and_leased_ones_may_still_be_acked(stage: Stage) -> None:
     stage.put(4)
     stage.put(2, delay=5.0)
     grant = stage.granted(2)

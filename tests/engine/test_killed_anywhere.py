@@ -12,7 +12,7 @@ from unittest.mock import patch
 
 import pytest
 
-from daskqueue.engine import outcome_log
+from daskqueue.engine import engine, outcome_log
 from daskqueue.errors import DaskQueueError
 from daskqueue.storage.memory import MemoryFileSystem
 
@@ -139,10 +139,16 @@ class Life:
 
 
 @pytest.mark.parametrize(
-    ("power_cut", "torn"), [(False, 0), (False, 1), (False, 33), (True, 0)], ids=["killed", "1", "33", "cut"]
+    ("power_cut", "torn", "large"),
+    [(False, 0, 0), (False, 1, 0), (False, 33, 0), (True, 0, 0), (False, 7, 100), (True, 0, 100)],
+    ids=["killed", "1", "33", "cut", "large batches killed", "large batches cut"],
 )
-def test_wherever_it_ends_what_was_promised_is_kept(power_cut, torn):
-    with patch.object(outcome_log, "SEGMENT_BYTES", SEGMENT):
+def test_wherever_it_ends_what_was_promised_is_kept(power_cut, torn, large):
+    large_bytes = large or engine.LARGE_BYTES
+    with (
+        patch.object(outcome_log, "SEGMENT_BYTES", SEGMENT),
+        patch.object(engine, "LARGE_BYTES", large_bytes),
+    ):
         for calls in itertools.count():
             life = Life(DyingFileSystem(calls, torn))
             with suppress(DaskQueueError, OSError):

@@ -43,18 +43,18 @@ def test_clients_take_the_retries_of_the_hosts_unless_they_have_their_own(site, 
     site.queue(0, "--retries", 2, "--backoff", "10ms")
     site.consumer().wait_ready()
     with connect(site) as pool:
-        assert pool.submit(note_and_fail, tmp_path / "a", 2).result(timeout=30) == 3
+        assert pool.submit(note_and_fail, tmp_path / "a", 2).result(timeout=60) == 3
         with pytest.raises(ValueError, match="run 1"):
-            pool.options(retries=0).submit(note_and_fail, tmp_path / "b", 1).result(timeout=30)
+            pool.options(retries=0).submit(note_and_fail, tmp_path / "b", 1).result(timeout=60)
     with connect(site, retries=0) as pool, pytest.raises(ValueError, match="run 1"):
-        pool.submit(note_and_fail, tmp_path / "c", 1).result(timeout=30)
+        pool.submit(note_and_fail, tmp_path / "c", 1).result(timeout=60)
 
 
 def test_an_asynchronous_client_takes_them_too(site, scheduler, tmp_path):
     async def use():
         async with connect(site, asynchronous=True) as pool:
             job = await pool.submit(note_and_fail, tmp_path / "a", 1)
-            return await job.result(timeout=30)
+            return await job.result(timeout=60)
 
     site.queue(0, "--retries", 1, "--backoff", "10ms")
     site.consumer().wait_ready()
@@ -70,7 +70,7 @@ def test_a_full_shard_refuses_or_drops_as_its_host_was_told(site, scheduler):
         newest = pool.options(overflow="drop_oldest").submit(double, 5)
         assert pool.get_queue_size() == dict.fromkeys(pool.get_queue_size(), 3)
         site.consumer().wait_ready()
-        assert newest.result(timeout=30) == 10
+        assert newest.result(timeout=60) == 10
         assert jobs[0].status == "cancelled"
 
 
@@ -86,7 +86,7 @@ def test_results_that_hosts_do_not_keep_are_said_to_be_gone(site, scheduler):
     site.queue(0, "--results", "none").wait_ready()
     site.consumer().wait_ready()
     with connect(site) as pool, pytest.raises(ResultExpiredError):
-        pool.submit(double, 2).result(timeout=30)
+        pool.submit(double, 2).result(timeout=60)
 
 
 def test_tasks_run_in_processes_and_one_that_dies_costs_only_itself(site, scheduler):
@@ -117,9 +117,9 @@ def test_a_stopped_host_lets_its_processes_finish_and_gives_back_the_rest(site, 
         consumer.says("Stopping")
         gate.let(1)
         assert consumer.process.wait(60) == 0
-        assert jobs[0].result(timeout=30) == 0
+        assert jobs[0].result(timeout=60) == 0
         assert queue.stats["messages"]["dead"] == 0
-        until(lambda: queue.stats["messages"]["ready"] == 2, 30)
+        until(lambda: queue.stats["messages"]["ready"] == 2, 60)
 
 
 def test_a_drained_host_of_processes_gives_back_what_has_not_begun_and_goes_on_when_told(
@@ -132,13 +132,13 @@ def test_a_drained_host_of_processes_gives_back_what_has_not_begun_and_goes_on_w
         jobs = pool.map(gate.wait, range(3))
         gate.expect(1)
         assert consumer.get("/drain", "POST")[0] == 200
-        until(lambda: queue.stats["messages"]["ready"] == 2, 30)
+        until(lambda: queue.stats["messages"]["ready"] == 2, 60)
         gate.let(1)
-        until(lambda: consumer.stats["held"] == 0, 30)
+        until(lambda: consumer.stats["held"] == 0, 60)
         assert consumer.stats["busy"] == 0
         assert consumer.get("/drain", "DELETE")[0] == 200
         gate.let(2)
-        assert pool.gather(jobs, timeout=30) == [0, 1, 2]
+        assert pool.gather(jobs, timeout=60) == [0, 1, 2]
 
 
 @pytest.mark.parametrize("executor", ["threads", "processes"])

@@ -343,6 +343,10 @@ def test_all_of_it_is_asynchronous_with_an_asynchronous_client(cluster, name):
         assert len(set(values)) == 50
         plain = [job async for job in pool.map(double, range(25), window=10)]
         assert await asyncio.gather(*plain) == [2 * number for number in range(25)]
+        with pytest.raises(RuntimeError, match="async for"):
+            next(iter(as_completed(await pool.options(delay=60).map(double, range(2)))))
+        with pytest.raises(RuntimeError, match="async for"):
+            next(iter(pool.map(double, range(2), window=2)))
         with pytest.raises(WaitTimeoutError):
             async for _ in as_completed([await pool.options(delay=60).submit(double, 1)], timeout=0.05):
                 pass

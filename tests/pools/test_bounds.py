@@ -9,7 +9,7 @@ import pytest
 from distributed import Client
 
 from daskqueue import QueuePool
-from daskqueue.errors import JobCancelledError, QueueFullError
+from daskqueue.errors import JobCancelledError, PayloadTooLargeError, QueueFullError
 
 from .conftest import values_of
 
@@ -183,6 +183,9 @@ def test_bytes_are_bounded(make, durable):
 
 def test_a_batch_with_more_bytes_than_the_bound_is_cut(make):
     pool = make.queues(1, max_bytes=200_000)
+    with pytest.raises(QueueFullError):
+        pool.options(overflow="raise").map(len, [b"x" * 20_000] * 50)
+    assert 1 <= pool.purge() < 10
     make.consumers(pool)
     jobs = pool.options(put_timeout="30s").map(len, [b"x" * 20_000] * 50)
     assert pool.gather(jobs, timeout=30) == [20_000] * 50
@@ -208,3 +211,18 @@ def test_the_bound_of_a_view_may_be_handled_otherwise(make):
     last = pool.options(overflow="drop_oldest").submit(double, 3)
     assert pool[0].qsize() == 1
     assert last.status == "pending"
+
+
+def test_a_message_may_be_too_large_for_any_queue(make):
+    pool = make.queues(max_payload_bytes=100_000)
+    make.consumers(pool)
+    for use in (
+        lambda: pool.submit(len, b"x" * 200_000),
+        lambda: pool.map(len, [b"x", b"x" * 200_000]),
+        lambda: pool.put(b"x" * 200_000),
+        lambda: pool.put_many([b"x" * 200_000]),
+        lambda: pool.options(linger="1h").submit(len, b"x" * 200_000),
+    ):
+        with pytest.raises(PayloadTooLargeError, match=r"100,000 \(max_payload_bytes\)"):
+            use()
+    assert pool.submit(len, b"x" * 90_000).result(timeout=20) == 90_000

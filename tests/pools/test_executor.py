@@ -13,7 +13,7 @@ from joblib import Parallel, delayed, parallel_config, register_parallel_backend
 from joblib.parallel import ParallelBackendBase
 
 from daskqueue import ConsumerPool, QueuePool
-from daskqueue.errors import BatchError
+from daskqueue.errors import BatchError, QueueFullError
 
 from .test_as_completed import double, fail, run_async
 
@@ -139,6 +139,18 @@ def test_shutdown_can_drop_what_waits_and_then_waits_for_the_rest(make, gate):
     consumers.cancel()
 
 
+def test_a_call_that_was_not_put_is_an_error_and_hinders_no_shutdown(make):
+    pool = make.queues(1, max_messages=2, overflow="raise")
+    executor = pool.get_executor()
+    waiting = [executor.submit(double, number) for number in range(2)]
+    for future in waiting:
+        future.job.submitted(timeout=30)
+    refused = executor.submit(double, 2)
+    executor.shutdown(cancel_futures=True)
+    assert all(future.cancelled() for future in waiting)
+    assert isinstance(refused.exception(timeout=0), QueueFullError)
+
+
 def test_what_cannot_be_pickled_is_an_error_of_its_own_call(make):
     pool = make.queues()
     make.consumers(pool)
@@ -207,7 +219,14 @@ def test_run_in_executor_with_an_asynchronous_client(cluster, name):
             await asyncio.wrap_future(future)
         with pytest.raises(RuntimeError, match=r"await pool\.map"):
             executor.map(double, [1])
-        executor.shutdown(wait=False)
+        pending = late.submit(double, 2)
+        await pending.job.submitted()
+        with pytest.raises(RuntimeError, match="wait=False"):
+            late.shutdown()
+        late.shutdown(wait=False, cancel_futures=True)
+        with pytest.raises(asyncio.CancelledError):
+            await asyncio.wrap_future(pending)
+        executor.shutdown()
         await consumers.cancel()
 
     run_async(cluster, use)

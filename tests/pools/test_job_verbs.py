@@ -19,6 +19,7 @@ from daskqueue.errors import (
     JobExpiredError,
     MessagesLostError,
     NotDeadError,
+    QueueLostError,
     WaitTimeoutError,
 )
 from daskqueue.message import pack_id
@@ -215,6 +216,17 @@ def test_a_callback_that_raises_is_logged_and_the_next_is_called(make, caplog):
     assert "the callback's own" in caplog.text
     with pytest.raises(TypeError, match="function to call"):
         job.add_done_callback(5)
+
+
+def test_a_callback_is_called_when_the_pool_is_closed_and_the_job_says_why(make):
+    pool = make.queues()
+    found = concurrent.futures.Future()
+    job = pool.submit(double, 1)
+    job.add_done_callback(found.set_result)
+    pool.close()
+    assert found.result(timeout=30) is job
+    with pytest.raises(QueueLostError, match="closed"):
+        job.result(timeout=10)
 
 
 # By its id

@@ -90,7 +90,8 @@ def sent():
 @pytest.fixture
 def open_pool():
     """Stands for the connection of an open pool."""
-    return SimpleNamespace(queues=SimpleNamespace(check_open=lambda: None))
+    spec = SimpleNamespace(settings=SimpleNamespace(max_payload_bytes=1 << 30))
+    return SimpleNamespace(queues=SimpleNamespace(check_open=lambda: None, spec=spec))
 
 
 @pytest.fixture
@@ -143,9 +144,12 @@ def test_a_batch_leaves_when_it_is_large(linger, sent):
 
 
 def test_a_large_call_gains_nothing_by_waiting(linger, sent):
-    _, place = linger(double, b"x" * 2 * LARGE_BYTES)
-    assert place == 0
-    assert len(sent.batches) == 1
+    linger(double, 1)
+    for large in (b"x" * 2 * LARGE_BYTES, bytearray(2 * LARGE_BYTES)):
+        _, place = linger(double, large)
+        assert place == 0
+    assert [arguments for arguments in sent.arguments if arguments == [1]] == []
+    assert len(sent.batches) == 2
 
 
 @pytest.mark.parametrize("before", [[1], {"a": 1}, bytearray(b"a"), (1, [2])], ids=str)
@@ -216,6 +220,15 @@ def test_equal_options_share_a_batch(linger, sent):
         linger(double, number, options=SubmitOptions(linger_seconds=3600.0, group="a"))
     linger.lingerer.send()
     assert sent.arguments == [[0, 1, 2]]
+
+
+def test_names_are_made_of_what_was_given(linger, sent):
+    options = SubmitOptions(linger_seconds=3600.0, group=lambda letters, **_: letters[0])
+    linger(double, ["a"], options=options)
+    linger(triple, ["b"], times=[1], options=options)
+    linger(double, ["c"], options=SubmitOptions(linger_seconds=3600.0, key=lambda letters: letters[0]))
+    linger.lingerer.send()
+    assert sorted(names.deciding for _, _, names in sent.batches) == ["a", "b", "c"]
 
 
 def test_each_group_has_a_batch(linger, sent):

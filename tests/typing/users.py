@@ -29,7 +29,7 @@ reveal_type(job)  # T: daskqueue.job.Job[bytes]
 reveal_type(job.result())  # T: bytes
 pool.submit(resize, "a.png", "wide")  # E: call-overload|arg-type
 pool.submit(resize)  # E: call-overload|call-arg
-pool.submit(resize, "a.png", 1, colour="red")  # E: call-arg
+pool.submit(resize, "a.png", 1, colour="red")  # E: call-arg|arg-type
 reveal_type(pool.map(len, [[1], [2]])[0].result())  # T: int
 pool.options(colour="red")  # E: call-arg
 pool.options(on_conflict="maybe")  # E: arg-type
