@@ -24,9 +24,7 @@ from measuring import (
     seconds_of,
 )
 
-from daskqueue import ConsumerPool, QueuePool, testing
-from daskqueue.middleware import Middleware
-from daskqueue.running import current
+from daskqueue import ConsumerPool, Middleware, QueuePool, current, testing
 
 BATCH = 1000
 GROUPS = 100

@@ -84,16 +84,16 @@ class Course:
         return True
 
     def _begun(self, out: list[Any], arguments: Iterator[tuple[Any, ...]]) -> Iterator[tuple[Any, ...]]:
-        """Pass on arguments, and write down each message before it runs."""
+        """Pass on arguments, and write down before and after each message whether it runs."""
         begin, rest, hand = self._memory.running, self._memory.rest, self._hand
         for given in arguments:
             now = ticks()
             if now > self._report_at:
-                # To pickle results may end the process, too, and no message runs meanwhile.
-                rest()
                 self._report()
                 self._report_at = ticks() + KEEP_SECONDS
             begin(len(out), now)
             yield given
+            # Before the bound is looked at: see Hand.withdraw. And to pickle results may end the process, too.
+            rest()
             if len(out) >= hand.until:
                 return

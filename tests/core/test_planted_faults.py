@@ -21,6 +21,7 @@ from daskqueue.core.queue import Finished, Queue
 from daskqueue.core.runs import RunMap, merge
 from daskqueue.core.tally import Tally
 from daskqueue.core.timers import DelayedRuns, Expiries
+from daskqueue.errors import QueueError
 
 from . import stage
 from .machine import QueueMachine
@@ -481,5 +482,5 @@ def given_back(queue: Queue, command: Crash | Stop, now: float) -> Decision[Any]
 @pytest.mark.parametrize("name", FAULTS)
 def test_a_planted_fault_is_caught(name: str, monkeypatch: Patch) -> None:
     FAULTS[name](monkeypatch)
-    with pytest.raises((AssertionError, ValueError, KeyError, IndexError, pytest.fail.Exception)):
+    with pytest.raises((AssertionError, ValueError, KeyError, IndexError, QueueError, pytest.fail.Exception)):
         run_state_machine_as_test(QueueMachine, settings=BOUNDED)

@@ -10,12 +10,16 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from daskqueue.engine import outcome_log, reclaim
+from daskqueue.message import PLAIN, Run, Terms
 
 from .bench import Bench
 
 SEGMENT = 3000
 CONSUMERS = st.sampled_from(["carol", "dave"])
-VERBS = st.sampled_from(["ack", "nack", "final", "release"])
+VERBS = st.sampled_from(["ack", "nack", "final", "release", "snooze"])
+TERMS = st.sampled_from(
+    [PLAIN, PLAIN, PLAIN, Terms(priority=3), Terms(group="g"), Terms(priority=-1, group="h")]
+)
 
 
 def value_of(sequence):
@@ -39,7 +43,10 @@ class EngineMachine(RuleBasedStateMachine):
         self.hands = []
         self.owner = {}
         self.ended = {}  # sequence -> what outcome() must say
-        self.put(30, 1, 0.0)
+        self.asked = set()  # cancelled while they were leased
+        self.expiring = {}  # sequence -> when it expires
+        self.holder = None  # of the key
+        self.put(30, 1, 0.0, PLAIN, None)
 
     def teardown(self):
         if hasattr(self, "bench"):
@@ -53,17 +60,34 @@ class EngineMachine(RuleBasedStateMachine):
         count=st.integers(5, 30),
         retries=st.integers(0, 2),
         delay=st.sampled_from([0.0, 0.0, 0.0, 3.0, 1000.0]),
+        terms=TERMS,
+        expires=st.sampled_from([None, None, None, 5.0]),
     )
-    def put(self, count, retries, delay):
+    def put(self, count, retries, delay, terms, expires):
         values = [value_of(self.count + step) for step in range(count)]
-        assert self.bench.put(*values, retries=retries, delay=delay) == self.count
+        first = self.bench.put(*values, retries=retries, delay=delay, terms=terms, expires=expires)
+        assert first == self.count
         self.count += count
+        if expires is not None:
+            self.expiring.update(dict.fromkeys(range(first, self.count), self.bench.clock.moment + expires))
+
+    @rule()
+    def put_with_a_key(self):
+        first = self.bench.put(value_of(self.count), terms=Terms(key="k"))
+        if self.holder is not None and self.holder not in self.ended:
+            assert first == -1 - self.holder
+        else:
+            assert first == self.count
+            self.holder = first
+            self.count += 1
 
     @precondition(lambda self: self.count)
     @rule(data=st.data())
     def cancel(self, data):
         first = data.draw(st.integers(0, self.count - 1))
-        for run in self.bench.cancel(*range(first, min(first + 3, self.count))):
+        wanted = range(first, min(first + 3, self.count))
+        self.asked.update(s for s in wanted if self.bench.state(s) == "leased")
+        for run in self.bench.cancel(*wanted):
             self.end(range(run.first, run.last), ("cancelled", ""))
 
     @rule(sure=st.integers(0, 3))
@@ -86,6 +110,8 @@ class EngineMachine(RuleBasedStateMachine):
         assert hand.values
         for sequence in hand.values:
             assert sequence not in self.ended, f"{sequence} came back after {self.ended[sequence]}"
+            assert sequence not in self.asked
+            assert self.bench.clock.moment < self.expiring.get(sequence, self.bench.clock.moment + 1)
             self.owner[sequence] = hand
         self.hands.append(hand)
         return hand
@@ -112,12 +138,27 @@ class EngineMachine(RuleBasedStateMachine):
                 self.end([sequence], ("returned", ("done", value_of(sequence))))
         elif verb == "release":
             self.bench.release(hand, sequences)
-            assert {self.bench.state(sequence) for sequence in held} <= {"ready"}
+            self.take_note_of_stopped()
+            assert {self.bench.state(s) for s in held if s not in self.ended} <= {"ready"}
+        elif verb == "snooze":
+            runs = [Run(s, s + 1) for s in sequences]
+            self.bench._soon(self.bench.engine.leases.release, hand.receipt, runs, 2.0)
+            self.take_note_of_stopped()
+            assert {self.bench.state(s) for s in held if s not in self.ended} <= {"delayed"}
         else:
             self.bench.nack(hand, sequences, final=verb == "final")
+            self.take_note_of_stopped()
             self.ended.update({s: ("failed", f"no {s}") for s in held if self.bench.state(s) == "dead"})
-            assert {self.bench.state(sequence) for sequence in held} <= {"delayed", "dead"}
+            assert {self.bench.state(s) for s in held if s not in self.ended} <= {"delayed"}
         self.forget_what_is_not_leased()
+
+    @precondition(lambda self: self.owner)
+    @rule(data=st.data(), note=st.binary(min_size=1, max_size=9))
+    def say_how_far(self, data, note):
+        sequence = data.draw(st.sampled_from(sorted(self.owner)))
+        receipt = self.owner[sequence].receipt
+        assert self.bench._soon(self.bench.engine.leases.progress, receipt, sequence, note)
+        assert self.bench.engine.notes(Run(sequence, sequence + 1)) == [(sequence, note)]
 
     @rule(consumer=CONSUMERS)
     def lose(self, consumer):
@@ -134,7 +175,7 @@ class EngineMachine(RuleBasedStateMachine):
     def history_goes_by(self, rounds):
         """Enough to fill segments; what is leased is acked at once, and as much is left as there was."""
         for _ in range(rounds):
-            self.put(5, 0, 0.0)
+            self.put(5, 0, 0.0, PLAIN, None)
             hand = self.lease(5, "historian")
             if hand is not None:
                 self.settle_some(hand, sorted(hand.values), "ack")
@@ -152,7 +193,17 @@ class EngineMachine(RuleBasedStateMachine):
             self.bench.fs.remove(index)
         self.bench.open(create=False)
         after = comparable(self.bench.engine._queue, self.bench.clock.moment)
-        for part in ("messages", "counters", "producers", "held"):
+        for part in (
+            "messages",
+            "counters",
+            "producers",
+            "held",
+            "terms",
+            "keys",
+            "groups",
+            "notes",
+            "asked",
+        ):
             assert after[part] == before[part], part
         self.ask_for_failures()
 
@@ -184,6 +235,7 @@ class EngineMachine(RuleBasedStateMachine):
         if not hasattr(self, "bench"):
             return
         self.bench.check()
+        self.take_note_of_expired()
         counts = self.bench.engine.counts()
         dead = sum(ended[0] == "failed" for ended in self.ended.values())
         assert counts.dead == dead
@@ -199,7 +251,21 @@ class EngineMachine(RuleBasedStateMachine):
         for sequence in [s for s in self.owner if self.bench.state(s) != "leased"]:
             del self.owner[sequence]
 
+    def take_note_of_stopped(self):
+        """What was asked to end is cancelled by whatever would have let it run again."""
+        for sequence in [s for s in self.owner if s in self.asked and self.bench.state(s) == "settled"]:
+            self.end([sequence], ("cancelled", ""))
+
+    def take_note_of_expired(self):
+        for sequence, expires_at in list(self.expiring.items()):
+            if sequence in self.ended:
+                del self.expiring[sequence]
+            elif self.bench.state(sequence) == "settled":
+                assert self.bench.clock.moment >= expires_at
+                self.end([sequence], ("expired", ""))
+
     def take_note_of_crash_loops(self):
+        self.take_note_of_stopped()
         for sequence in [s for s in self.owner if self.bench.state(s) == "dead"]:
             self.ended[sequence] = ("failed", "crash_loop")
         self.forget_what_is_not_leased()

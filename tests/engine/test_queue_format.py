@@ -19,7 +19,7 @@ from daskqueue.batch import encode_calls
 from daskqueue.clock import Clock
 from daskqueue.core import encode
 from daskqueue.core.tally import Receipt
-from daskqueue.engine import records
+from daskqueue.engine import large, records
 from daskqueue.engine.engine import Engine
 from daskqueue.engine.files import Files
 from daskqueue.engine.settings import QueueSettings
@@ -104,3 +104,14 @@ def test_the_page_shows_the_witness_as_it_is_written():
     assert [int(offset) for offset, *_ in rows] == [0, 8, 16, 24]
     assert struct.calcsize("<QQQQ") == records._WITNESS.size
     assert f"kind {records.OUTCOME}" in PAGE
+
+
+def test_the_page_shows_a_reference_to_a_large_batch_as_it_is_written():
+    table = PAGE[PAGE.index("### Large record batches") : PAGE.index("### Outcomes")]
+    assert re.findall(r"^\| (\d+) \|", table, re.MULTILINE) == ["0", "4", "20"]
+    reference = large.Reference("ab" * 16, 1 << 40)
+    packed = reference.pack()
+    assert packed == b"DQL\x01" + b"\xab" * 16 + struct.pack("<Q", 1 << 40)
+    assert large.read_reference(memoryview(packed)) == reference
+    assert large.read_reference(memoryview(b"DQB\x01" + packed[4:])) is None
+    assert f"of {large.LARGE_BYTES >> 20} MiB or more" in table

@@ -24,7 +24,7 @@ def examples():
     """Yield each block of Python as a parameter, named by its heading and its line."""
     heading, lines = "", GUIDE.read_text().splitlines()
     for number, line in enumerate(lines, 1):
-        if line.startswith("#"):
+        if line.startswith("## "):
             heading = line
         elif line == "```python" and heading != SETUP:
             code = "\n".join(lines[number : lines.index("```", number)])

@@ -7,11 +7,25 @@ import subprocess
 import sys
 from pathlib import Path
 
+from daskqueue import testing
+
 README = Path(__file__).parents[2] / "README.md"
 
 
+def blocks():
+    return re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
+
+
+def test_the_readmes_options_are_options():
+    with testing.pool() as queues:
+        told = {"queues": queues, "make_thumbnail": str.upper}
+        exec(blocks()[1], told)  # noqa: S102  our own page
+        assert queues.run_all() == 1
+        assert told["job"].result() == "A.PNG"
+
+
 def test_the_readmes_code_does_the_job(tmp_path):
-    (code,) = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
+    code = blocks()[0]
     assert len([line for line in code.splitlines() if line]) == 10
     script = tmp_path / "script.py"
     script.write_text(code)

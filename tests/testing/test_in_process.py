@@ -8,8 +8,17 @@ import threading
 from operator import add, truediv
 
 import pytest
+from clusters import until
 
-from daskqueue import ConsumerBaseClass, ConsumerPool, QueuePool, testing
+from daskqueue import (
+    ConsumerBaseClass,
+    ConsumerPool,
+    Middleware,
+    QueuePool,
+    as_completed,
+    current,
+    testing,
+)
 from daskqueue.errors import BatchError, QueueFullError, QueueLostError, WaitTimeoutError
 from daskqueue.testing import loop_thread
 
@@ -200,7 +209,7 @@ def test_a_closed_pool_says_so_and_leaves_no_thread(pool):
     other.close()
     with pytest.raises(QueueLostError, match="closed"):
         other.submit(add, 1, 2)
-    assert {thread for thread in set(threading.enumerate()) - before if thread.is_alive()} == set()
+    until(lambda: set(threading.enumerate()) <= before, seconds=30)
 
 
 def test_options_are_checked_as_on_a_cluster():
@@ -232,3 +241,88 @@ def test_a_duration_that_cannot_be_moves_no_clock(pool):
     with pytest.raises(ValueError, match="duration"):
         pool.clock.advance(-1)
     assert pool.clock.now() == START
+
+
+def test_single_submits_may_linger(pool):
+    with pool.batching():
+        jobs = [pool.submit(abs, -number) for number in range(100)]
+    lingering = pool.options(linger="1ms")
+    jobs += [lingering.submit(abs, -number) for number in range(100)]
+    lingering.flush()
+    assert pool.run_all() == 200
+    assert sum(pool.gather(jobs)) == 9900
+
+
+def test_looking_pausing_and_draining(pool):
+    jobs = pool.map(abs, [-1, -2, -3])
+    pool.pause()
+    assert pool.run_all() == 0
+    assert sorted(waiting.args[0] for waiting in pool.peek(10)) == [-3, -2, -1]
+    assert pool.stats().total["messages"]["ready"] == 3
+    assert jobs[0].cancel()
+    assert pool.purge() == 2
+    pool.resume()
+    pool.drain()
+
+
+def test_an_executor_and_a_lazy_map(pool):
+    runs = threading.Event()
+
+    def run():
+        while not runs.wait(0.001):
+            pool.run_all()
+
+    runner = threading.Thread(target=run)
+    runner.start()
+    try:
+        with pool.get_executor() as executor:
+            assert list(executor.map(abs, [-1, -2])) == [1, 2]
+        mapped = pool.map(abs, range(50), window=5)
+        assert sorted(value for _, value in as_completed(mapped, with_results=True)) == list(range(50))
+    finally:
+        runs.set()
+        runner.join()
+
+
+def test_a_task_function_is_the_pools_own(pool):
+    @pool.task(retries=2)
+    def half(number: int) -> float:
+        return number / 2
+
+    job = half.submit(3)
+    assert (pool.run_all(), job.result(), half(5)) == (1, 1.5, 2.5)
+
+
+def test_resources_and_middleware_are_those_of_consumers():
+    seen, closed = [], []
+
+    class Told(Middleware):
+        def before_run(self, message):
+            seen.append(message.args)
+
+        def on_stop(self, consumer):
+            closed.append(consumer.resources["db"])
+
+    with testing.pool(middleware=[Told()], resources={"db": lambda: "opened"}) as pool:
+        job = pool.submit(resource, "db")
+        pool.run_all()
+        assert job.result() == "opened"
+    assert (seen, closed) == ([("db",)], ["opened"])
+
+
+def resource(name):
+    """Return a resource of the consumer."""
+    return current().resources[name]
+
+
+def test_a_running_task_hears_that_it_is_cancelled(pool):
+    job = pool.submit(until_cancelled, pool)
+    assert pool.run_all() == 1
+    assert job.status == "cancelled"
+
+
+def until_cancelled(pool):
+    """Ask for its own end, and wait for it."""
+    pool.job(current().id).cancel()
+    while True:
+        current().raise_if_cancelled()

@@ -9,9 +9,8 @@ from typing import NamedTuple
 
 import pytest
 
-from daskqueue import ConsumerPool, QueuePool, testing
+from daskqueue import ConsumerPool, QueuePool, Reject, Snooze, current, testing
 from daskqueue.errors import JobCancelledError
-from daskqueue.running import Reject, Snooze, current
 
 DRAIN_SECONDS = 60
 

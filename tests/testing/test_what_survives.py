@@ -12,7 +12,7 @@ from operator import truediv
 
 import pytest
 
-from daskqueue import testing
+from daskqueue import Reject, Snooze, current, testing
 from daskqueue.errors import (
     JobCancelledError,
     JobExpiredError,
@@ -20,7 +20,6 @@ from daskqueue.errors import (
     ResultExpiredError,
     TaskTimeoutError,
 )
-from daskqueue.running import Reject, Snooze, current
 
 START = 1_800_000_000.0
 
