@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -142,43 +142,30 @@ def group_of(number: int) -> str:
 
 
 class Contest:
-    """The plain path and an option of it, each with queues and consumers of its own on one cluster."""
+    """The plain path and its options, in turns on one cluster; what needs the same queues and consumers shares them.
 
-    def __init__(self, client: Client, folder: Path, feature: Feature) -> None:
-        self._feature = feature
+    Args:
+        client: of the cluster.
+        folder: where the queues are kept.
+        closing: closes them.
+    """
+
+    def __init__(self, client: Client, folder: Path, closing: ExitStack) -> None:
         self._client = client
         self._folder = folder
+        self._closing = closing
+        self._pools: dict[str, QueuePool] = {}
 
-    @contextmanager
-    def side(self, settings: dict[str, Any], consumers: dict[str, Any]) -> Iterator[QueuePool]:
-        """Yield a durable pool of two queues, with two consumers that have started."""
-        where = tempfile.mkdtemp(dir=self._folder)
-        pool = QueuePool(self._client, 2, "durable", where, **settings)
-        crew = ConsumerPool(self._client, pool, n_consumers=2, batch_size=BATCH, **consumers)
-        crew.start()
-        yield pool
-        crew.reset()
-        let_go(pool)
-
-    def measure(self, turns: int) -> dict[str, Any]:
-        """Return the row of the feature."""
-        feature = self._feature
-        with (
-            self.side({}, feature.base_consumers) as plain,
-            self.side(feature.pool, feature.consumers) as other,
-        ):
-            sides = (
-                Side(plain, feature.base, feature.tasks),
-                Side(
-                    other.options(**feature.options) if feature.options else other,
-                    feature.function,
-                    feature.tasks,
-                ),
-            )
-            for side in sides:
-                side.turn()
-            submits, runs = paired(sides, turns)
-        measured = [Pair(*seconds, feature.tasks, feature.tasks) for seconds in (submits, runs)]
+    def measure(self, feature: Feature, turns: int) -> dict[str, Any]:
+        """Return the row of a feature."""
+        plain = self._pool("plain", {}, feature.base_consumers)
+        other = self._pool("other", feature.pool, feature.consumers)
+        if feature.options:
+            other = other.options(**feature.options)
+        sides = Side(plain, feature.base, feature.tasks), Side(other, feature.function, feature.tasks)
+        for side in sides:
+            side.turn()
+        measured = [Pair(*seconds, feature.tasks, feature.tasks) for seconds in paired(sides, turns)]
         return {
             "submit, ratio": measured[0].ratio,
             "run, ratio": measured[1].ratio,
@@ -189,6 +176,23 @@ class Contest:
             "plain submitted/s": measured[0].base_rate,
             "plain run/s": measured[1].base_rate,
         }
+
+    def _pool(self, role: str, settings: dict[str, Any], consumers: dict[str, Any]) -> QueuePool:
+        key = repr((role, settings, consumers))
+        if key not in self._pools:
+            self._pools[key] = self._closing.enter_context(self._side(settings, consumers))
+        return self._pools[key]
+
+    @contextmanager
+    def _side(self, settings: dict[str, Any], consumers: dict[str, Any]) -> Iterator[QueuePool]:
+        """Yield a durable pool of two queues, with two consumers that have started."""
+        where = tempfile.mkdtemp(dir=self._folder)
+        pool = QueuePool(self._client, 2, "durable", where, **settings)
+        crew = ConsumerPool(self._client, pool, n_consumers=2, batch_size=BATCH, **consumers)
+        crew.start()
+        yield pool
+        crew.reset()
+        let_go(pool)
 
 
 class Side:
@@ -301,10 +305,12 @@ def measure(sizes: Sizes, folder: Path) -> list[Section]:
         "Until all are on the disk. Ratio: `submit` in a loop, each waiting for its own sync, is 1.",
     )
     tests = Section("A test with daskqueue.testing", "No ratio: there is nothing that it would be beside.")
-    with cluster(2, 1) as client:
+    with cluster(2, 1) as client, ExitStack() as closing:
+        contest = Contest(client, folder, closing)
         for feature in features(sizes):
             say(f"  {feature.name}")
-            options.rows.append(Contest(client, folder, feature).measure(sizes.turns))
+            options.rows.append(contest.measure(feature, sizes.turns))
+        closing.close()
         one_by_one.rows += singles(client, folder, sizes)
     tests.rows += kit(sizes)
     return [options, one_by_one, tests]

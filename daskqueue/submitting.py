@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from daskqueue.actors.interpreter import SwitchInterval
 from daskqueue.actors.producer import Lane, Placed
-from daskqueue.message import Call
+from daskqueue.message import Call, PutOptions
 from daskqueue.options import NAMELESS, Names, SubmitOptions
 from daskqueue.routing import home_of
 
@@ -129,8 +129,9 @@ class Submitter:
             for part in parts:
                 yield from self._send_named(part, coding, options)
         else:
+            told = options.wire(), options.patience_seconds
             for gathered in _gathered(parts) if at_hand else ([part] for part in parts):
-                yield from self._send_gathered(gathered, coding.encode, options)
+                yield from self._send_gathered(gathered, coding.encode, told)
 
     def _send_named(self, messages: Sequence[Any], coding: Coding, options: SubmitOptions) -> Iterator[_Step]:
         """Send messages to the queues of their keys or groups; yield steps in the order of the messages."""
@@ -151,7 +152,7 @@ class Submitter:
         yield from filter(None, steps)
 
     def _send_gathered(
-        self, gathered: Sequence[Sequence[Any]], encode: Encode, options: SubmitOptions
+        self, gathered: Sequence[Sequence[Any]], encode: Encode, told: tuple[PutOptions, float | None]
     ) -> Iterator[_Step]:
         """Send parts, those for the same queue as one record batch; yield a step for each in their order."""
         lanes = self._all_lanes()
@@ -164,19 +165,17 @@ class Submitter:
                 raise
             # All before the one that cannot be encoded are to be sent, and the error is to name its place.
             for part in gathered:
-                yield from self._send_gathered([part], encode, options)
+                yield from self._send_gathered([part], encode, told)
             raise
         if bound is not None and len(encoded[0]) > bound and len(gathered[0]) > 1:
             # Only an empty queue takes more than it may hold, and that is for messages that are too large alone.
             middle = len(gathered[0]) // 2
             for part in (gathered[0][:middle], gathered[0][middle:]):
-                yield from self._send_gathered([part], encode, options)
+                yield from self._send_gathered([part], encode, told)
             return
         turns = [next(self._turns) for _ in gathered]
-        told, seconds = options.wire(), options.patience_seconds
         futures = [
-            lanes[turn % len(lanes)].put(data, told, seconds)
-            for turn, data in zip(turns, encoded, strict=False)
+            lanes[turn % len(lanes)].put(data, *told) for turn, data in zip(turns, encoded, strict=False)
         ]
         offsets = [0] * queues
         for index, part in enumerate(gathered):

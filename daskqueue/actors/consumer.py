@@ -192,9 +192,10 @@ class ConsumerService:
             handling = Handling(equipment, Awaiting(self._loop))
             handler = await asyncio.to_thread(handling.open)
             self._handling = handling
-            runner = ThreadRunner(
+            runner = threads = ThreadRunner(
                 handler, spec.threads, self._loop, self._on_end, self._on_note, self._on_thread
             )
+            self.meter.left_behind = lambda: threads.left_behind
         await runner.start()
         return runner
 

@@ -87,8 +87,7 @@ class ThreadRunner:
     @property
     def left_behind(self) -> int:
         """How many threads still run a task whose time was over long ago."""
-        self._left = [thread for thread in self._left if thread.is_alive()]
-        return len(self._left)
+        return sum(thread.is_alive() for thread in self._left)
 
     async def start(self) -> None:
         """Start the threads."""
@@ -256,7 +255,7 @@ class ThreadRunner:
         assert index is not None
         assert seat.thread is not None
         fresh = Seat(self._desk, replaceable=True)
-        self._left.append(seat.thread)
+        self._left = [*filter(threading.Thread.is_alive, self._left), seat.thread]
         self._seats[self._seats.index(seat)] = fresh
         logger.warning(
             "Message %d did not come to its end %g s after its timeout of %g s: it counts as timed out, and its "

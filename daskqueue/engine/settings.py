@@ -26,7 +26,7 @@ class QueueSettings:
         lease_seconds: how long a message stays a silent consumer's.
         grace_seconds: how long a lease outlives a restart of the queue, for its consumer to come back.
         segment_bytes: size at which a file of the log is sealed and the next begun.
-        max_payload_bytes: how many bytes the arguments, or the result, of one message may take.
+        max_payload_bytes: how many bytes the arguments of one message may take; a result may take 1 GiB.
         results: where what tasks return is kept: ``durable`` (with the ack), ``memory`` (until the queue is opened
             again) or ``none``. Why tasks failed is kept in any case.
         result_bytes: how much the results may take on the disk (or in memory).

@@ -295,7 +295,7 @@ async def test_a_running_task_sees_its_cancel_and_one_that_waits_behind_it_does_
     assert not (tmp_path / "ran").exists()
 
 
-async def test_what_has_not_begun_can_be_taken_back(bench, tmp_path):
+async def test_what_has_not_begun_can_be_taken_back_while_a_message_before_it_runs(bench, tmp_path):
     here, go = tmp_path / "here", tmp_path / "go"
     async with bench() as runs:
         runs.feed([(double, number) for number in range(300)], first=100)
@@ -304,11 +304,11 @@ async def test_what_has_not_begun_can_be_taken_back(bench, tmp_path):
             [(come_and_wait_for, str(here), str(go))] + [(double, number) for number in range(1, 50)]
         )
         await until_there(here)
-        taken = runs.runner.withdraw(work)
+        taken = [index for start, end in runs.runner.withdraw(work) for index in range(start, end)]
+        await runs.until(lambda: len(taken) + len(runs.released) == 49)
         go.touch()
         await runs.run()
-    withdrawn = [index for start, end in taken for index in range(start, end)]
-    assert sorted([*withdrawn, *runs.released]) == list(range(1, 50))
+    assert sorted([*taken, *runs.released]) == list(range(1, 50))
     assert 0 in runs.results
     assert not set(range(1, 50)) & set(runs.results)
 

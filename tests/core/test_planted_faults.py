@@ -268,8 +268,8 @@ def a_group_goes_on_while_its_first_waits_for_its_retry(patch: Patch) -> None:
         true(queue, first, last, tally, due_at)
         for since, _, terms in list(queue.terms.pieces(first, last)):
             line = queue.groups.lines.get(terms.group)
-            if line is not None and due_at is not None and line.turn == since and len(line.runs) > 1:
-                line.running = list(line.runs)[1][0]
+            if line is not None and due_at is not None and line.turn == since and line.runs.count > 1:
+                line.running = next(line.runs.pieces(since + 1))[0]
                 special._pass_turn(queue, terms.group, since)
                 line.running = None
 

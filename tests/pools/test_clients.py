@@ -207,7 +207,7 @@ def test_importing_changes_nothing(tmp_path):
         timeout=60,
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout == "imported Call\n"
+    assert done.stdout == "imported Backoff\n"
     assert done.stderr == ""
 
 
