@@ -74,8 +74,8 @@ class QueuePool(Operations):
         result_ttl: how long they are kept.
         result_bytes: how many bytes of results each queue keeps.
         result_count: how many results each queue keeps; None for no bound.
-        max_payload_bytes: how many bytes the arguments of one message may take (a result may take 1 GiB); arrays from 1 MiB on
-            travel without copies and arrive read-only.
+        max_payload_bytes: how many bytes the arguments of one message may take (a result may take 1 GiB); arrays
+            from 1 MiB on travel without copies and arrive read-only.
         linger: how long a single submit may wait for others to share its record batch; ``submit`` returns at once
             then, and the job's methods wait for it. None: no submit lingers.
 

@@ -11,7 +11,6 @@ import os
 import pickle
 import sys
 import threading
-from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -42,7 +41,7 @@ OPEN, RUN, WITHDRAW, CANCEL, STOP = range(5)
 READY, FAILED, ENDED, NOTED, GAVE = range(5)
 
 # Where memory is short, the kernel is to choose a child before the worker; 1000 would be before all others.
-_OUT_OF_MEMORY_SCORE = "500"
+_OUT_OF_MEMORY_SCORE = b"500"
 
 
 class Setup(NamedTuple):
@@ -165,7 +164,9 @@ class Child:
 def _become_oneself() -> None:
     """Set apart what a fork has in common with its siblings."""
     with contextlib.suppress(OSError):
-        Path("/proc/self/oom_score_adj").write_text(_OUT_OF_MEMORY_SCORE, encoding="ascii")
+        descriptor = os.open("/proc/self/oom_score_adj", os.O_WRONLY)
+        os.write(descriptor, _OUT_OF_MEMORY_SCORE)
+        os.close(descriptor)
     # Python's own random numbers begin anew in a fork; those of numpy do not.
     if (numpy_random := sys.modules.get("numpy.random")) is not None:
         numpy_random.seed()

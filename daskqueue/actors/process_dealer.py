@@ -10,7 +10,7 @@ from daskqueue.actors.settlement import runs_of
 # A portion keeps its child busy about this long; one of quicker messages is prepared ahead.
 PORTION_SECONDS = 0.05
 PORTION_MESSAGES = 1000
-QUICK_SECONDS = 0.01
+QUICK_SECONDS = 0.05
 # What is known of older portions counts half as much as the newest.
 _NEWEST = 0.5
 

@@ -88,13 +88,14 @@ class Queues:
 
     Attributes:
         lost_messages: how many transient queues were lost, with what was in them.
+        clock: reads the time.
     """
 
     def __init__(self, cluster: Cluster, spec: PoolSpec) -> None:
         self.spec = spec
         self.lost_messages = 0
         self._cluster = cluster
-        self._clock = Clock()
+        self.clock = Clock()
         self._held: dict[int, Held] = {}
         self._tried: dict[int, int] = {}
         self._attaching: dict[int, asyncio.Task[None]] = {}
@@ -130,9 +131,9 @@ class Queues:
             QueueLostError: none of them answers, for *seconds*.
         """
         assert self._shards is not None
-        give_up_at = self._clock.now() + seconds
+        give_up_at = self.clock.now() + seconds
         await self._shards.appear(seconds)
-        left = max(give_up_at - self._clock.now(), 1.0)
+        left = max(give_up_at - self.clock.now(), 1.0)
         calls = {
             asyncio.create_task(self.call(index, "ping", deadline=left, patience=left))
             for index in range(self.spec.n_queues)
@@ -152,11 +153,16 @@ class Queues:
         missing = [index for index in range(self.spec.n_queues) if index not in self._held]
         await asyncio.gather(*(self._attach_again(index, None, HANDOVER_SECONDS) for index in missing))
 
+    async def is_open(self, index: int) -> bool:
+        """Return whether a queue is open somewhere, whoever holds it."""
+        found, _ = await self._find(index)
+        return found is not None
+
     async def adopt(self, index: int) -> bool:
         """Find or open a queue that exists already; return whether it was open."""
-        found, _ = await self._find(index)
+        was_open = await self.is_open(index)
         await self._attach(index, create=False)
-        return found is not None
+        return was_open
 
     def let_go(self, index: int) -> None:
         """Hold a queue no longer; it ends with its last holder, and is opened again if it is called."""
@@ -220,7 +226,7 @@ class Queues:
             QueueLostError: it did not come back in time, or was lost again and again.
         """
         losses = 0
-        give_up_at = self._clock.now() + patience
+        give_up_at = self.clock.now() + patience
         if self._shards is not None:
             self._shards.look_soon()
         while True:
@@ -228,7 +234,7 @@ class Queues:
             try:
                 return await self._call_held(index, held, method, *args, deadline=deadline)
             except QueueLostError as error:
-                left = give_up_at - self._clock.now()
+                left = give_up_at - self.clock.now()
                 self.check_open()
                 if left <= 0 or losses > MOST_LOSSES:
                     raise self._gone(index, patience, error) from error.__cause__
@@ -238,7 +244,7 @@ class Queues:
                 # A silent queue of hosts may be elsewhere by now; if it is not, its time goes on running.
                 if await self._attach_again(index, held, left) and not silent:
                     losses += 1
-                    give_up_at = self._clock.now() + patience
+                    give_up_at = self.clock.now() + patience
 
     async def _call_held(
         self, index: int, held: Held | None, method: str, *args: Any, deadline: float
@@ -306,7 +312,7 @@ class Queues:
         if self._shards is not None:
             self._held[index] = await self._shards.attach(index)
             return
-        give_up_at = self._clock.now() + HANDOVER_SECONDS
+        give_up_at = self.clock.now() + HANDOVER_SECONDS
         while True:
             try:
                 ref, generation = await self._find(index)
@@ -319,7 +325,7 @@ class Queues:
             except (FolderInUseError, QueueLostError) as error:
                 # Its last holder may still be dying, or another client was quicker and is found next time.
                 foreign = isinstance(error, FolderInUseError) and self._is_foreign(error.owner)
-                if foreign or self._clock.now() > give_up_at or self._cluster.closed:
+                if foreign or self.clock.now() > give_up_at or self._cluster.closed:
                     raise
                 await asyncio.sleep(_RETRY_SECONDS)
             else:

@@ -11,7 +11,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-STATUS_SECONDS = 30.0
+# An empty queue that is open for longer, although this client does not hold it, is in use by others.
+LETTING_GO_SECONDS = 3.0
+_LOOK_AGAIN_SECONDS = 0.1
 
 
 async def open_surplus(queues: Queues, known: int) -> int:
@@ -28,12 +30,8 @@ async def open_surplus(queues: Queues, known: int) -> int:
         How many queues are open now: none of the others has any message.
     """
     asked = queues.spec.n_queues
-    surplus = range(asked, known)
-    in_use = await asyncio.gather(*map(queues.adopt, surplus))
-    found: list[dict[str, Any]] = await asyncio.gather(*(queues.call(index, "status") for index in surplus))
-    kept = [
-        index for index, used, status in zip(surplus, in_use, found, strict=True) if used or _left_in(status)
-    ]
+    found = await asyncio.gather(*(_look_into(queues, index) for index in range(asked, known)))
+    kept = [index for index, (keep, _) in enumerate(found, asked) if keep]
     last = max(kept, default=asked - 1)
     for index in range(last + 1, known):
         queues.let_go(index)
@@ -44,9 +42,32 @@ async def open_surplus(queues: Queues, known: int) -> int:
             queues.spec.name,
             last + 1,
             asked,
-            ", ".join(_described(index, found[index - asked]) for index in kept),
+            ", ".join(_described(index, found[index - asked][1]) for index in kept),
         )
     return last + 1
+
+
+async def _look_into(queues: Queues, index: int) -> tuple[bool, dict[str, Any]]:
+    """Open a surplus queue; return whether it is to be kept, and what it says of itself."""
+    in_use = await queues.adopt(index)
+    status: dict[str, Any] = await queues.call(index, "status")
+    if in_use and not _left_in(status):
+        # Its last holder may have let go of it a moment ago, and Dask takes its time.
+        queues.let_go(index)
+        in_use = not await _closes(queues, index)
+        await queues.adopt(index)
+        status = await queues.call(index, "status")
+    return in_use or bool(_left_in(status)), status
+
+
+async def _closes(queues: Queues, index: int) -> bool:
+    """Return whether a queue ends that this client does not hold."""
+    give_up_at = queues.clock.now() + LETTING_GO_SECONDS
+    while await queues.is_open(index):
+        if queues.clock.now() > give_up_at:
+            return False
+        await asyncio.sleep(_LOOK_AGAIN_SECONDS)
+    return True
 
 
 def _left_in(status: dict[str, Any]) -> int:

@@ -110,9 +110,11 @@ class Sweeper:
 
     async def _run(self) -> None:
         large = self._files.book.large
-        names, large.gone = large.gone, []
+        loop = asyncio.get_running_loop()
         try:
-            await asyncio.get_running_loop().run_in_executor(self._thread, self._files.remove_large, names)
+            while large.gone:
+                names, large.gone = large.gone, []
+                await loop.run_in_executor(self._thread, self._files.remove_large, names)
         except StorageError:
             # A failed log says so to every command that follows; the files are removed at the next opening.
             pass

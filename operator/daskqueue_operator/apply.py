@@ -168,6 +168,20 @@ class Cluster:
             raise
         return True
 
+    async def lists(self, kind: Kind) -> bool:
+        """Return whether the API server names a kind where kopf looks for what it can watch.
+
+        That is so a while after its definition was made, and later than its objects can be asked for.
+        """
+        http = cast("Any", self._client)._client._client  # noqa: SLF001  lightkube itself asks for objects only
+        groups = (await http.get("/apis")).raise_for_status().json()["groups"]
+        if kind.group not in {group["name"] for group in groups}:
+            return False
+        answer = await http.get(f"/apis/{kind.api_version}")
+        if answer.status_code == NOT_FOUND:
+            return False
+        return kind.plural in {known["name"] for known in answer.raise_for_status().json()["resources"]}
+
     async def generations(self, namespace: str) -> dict[tuple[str, str], int]:
         """Return the generation of each DaskQueue of a namespace, by namespace and name."""
         found = {}

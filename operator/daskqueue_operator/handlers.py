@@ -5,10 +5,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Mapping
 from typing import Any
 
+import httpx2
 import kopf
 from lightkube.core.async_client import AsyncClient
 from prometheus_client import start_http_server
@@ -22,6 +24,8 @@ from daskqueue_operator.site import Site
 from daskqueue_operator.tasks import Tasks
 
 log = logging.getLogger("daskqueue_operator")
+
+LIST_SECONDS = 0.5  # between two looks whether the API server lists DaskQueues
 
 
 @kopf.on.startup()
@@ -49,6 +53,31 @@ async def start(settings: kopf.OperatorSettings, memo: kopf.Memo, **_: Any) -> N
     if (port := memo.site.settings.metrics_port) >= 0:
         server, _thread = start_http_server(port)
         log.info("metrics are on port %s", server.server_port)
+    await until_listed(memo.site.cluster)
+
+
+async def until_listed(cluster: Cluster) -> None:
+    """Return when kopf will find DaskQueues: it looks once, and what it does not find then it may never watch.
+
+    In a new cluster the definition and the operator are made in the same moment.
+    """
+    told = False
+    while not await _listed(cluster):
+        if not told:
+            log.info(
+                "waiting until the API server lists %s, as it does soon after helm has made it",
+                DASK_QUEUE.resource,
+            )
+            told = True
+        await asyncio.sleep(LIST_SECONDS)
+
+
+async def _listed(cluster: Cluster) -> bool:
+    try:
+        return await cluster.lists(DASK_QUEUE)
+    except httpx2.HTTPError as error:
+        log.warning("the API server does not answer: %s", error)
+        return False
 
 
 @kopf.on.cleanup()

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import ctypes
 import os
+import pathlib
 import random
 import signal
 import sys
@@ -537,6 +538,17 @@ async def test_children_have_random_numbers_of_their_own(bench):
 def _random_and_process():
     time.sleep(0.005)  # so that each has some
     return (random.random(), numpy.random.random()), os.getpid()
+
+
+def oom_score():
+    return int(pathlib.Path("/proc/self/oom_score_adj").read_text())
+
+
+async def test_where_memory_is_short_the_kernel_chooses_a_child_before_the_worker(bench):
+    async with bench() as runs:
+        runs.feed([(oom_score,)])
+        await runs.run()
+    assert runs.results[0] > oom_score()
 
 
 async def test_no_process_and_no_descriptor_is_left(bench):

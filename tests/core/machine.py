@@ -89,7 +89,7 @@ class QueueMachine(RuleBasedStateMachine):
     @rule(
         producer=producers,
         count=counts,
-        retries=st.integers(0, 2),
+        retries=st.sampled_from([1, 2, 0]),
         delay=delays,
         synced=often,
         oldest=seldom,
@@ -123,7 +123,7 @@ class QueueMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.theme)
     @rule(
         count=counts,
-        retries=st.integers(0, 2),
+        retries=st.sampled_from([1, 2, 0]),
         ahead=st.sampled_from([0.0, 0.0, 0.0, 20.0]),
         expires=st.sampled_from([3.0, 3.0, 15.0]),
         terms=chosen_terms,
@@ -144,7 +144,8 @@ class QueueMachine(RuleBasedStateMachine):
             )  # fmt: skip
             self._put_new(call)
 
-    @rule(where=st.sampled_from([1.0, 1.0, 1.0, 0.5]))
+    @precondition(lambda self: self.model.committed < len(self.model.messages))
+    @rule(where=st.sampled_from([1.0, 0.5]))
     def commit(self, where: float) -> None:
         """Commit all that was put, or the first half of it."""
         waiting = len(self.model.messages) - self.model.committed
@@ -173,6 +174,7 @@ class QueueMachine(RuleBasedStateMachine):
         assert sequences(grant.runs) == expected.out
         assert grant.deadline == expected.deadline
 
+    @precondition(lambda self: self.model.of(*WAITING))
     @rule(consumer=consumers, wants=wants, times=st.integers(1, 4))
     def crash(self, consumer: str, wants: list[int], times: int) -> None:
         """A consumer fetches ahead and dies, and so do those that come in its place."""
@@ -180,17 +182,26 @@ class QueueMachine(RuleBasedStateMachine):
             self.lease(consumer, wants, 50.0, again=False)
             self._end(self.model.held(consumer), self.stage.do(commands.Lose([consumer, "nobody"])))
 
-    @rule(consumer=consumers, wants=wants, size=fractions, fails=seldom)
-    def work(self, consumer: str, wants: list[int], size: float, fails: bool) -> None:
-        """A consumer does what it gets, or a part of it; or it fails at that for good."""
+    @precondition(lambda self: self.model.of(*WAITING))
+    @rule(
+        consumer=consumers,
+        wants=wants,
+        size=fractions,
+        end=st.sampled_from(["ack", "ack", "final", "retry", "snooze"]),
+    )
+    def work(self, consumer: str, wants: list[int], size: float, end: str) -> None:
+        """A consumer does what it gets, or a part of it; or it fails at that, or wants to do it later."""
         self.lease(consumer, wants, 50.0, again=False)
         for lease in self.model.held(consumer):
             given = self._part(lease, 0.0, size)
-            if fails:
-                self._nack(lease, given, 0.0, final=True)
-            else:
+            if end == "ack":
                 self._ack(lease, given)
+            elif end == "snooze":
+                self._release(lease, given, 2.0)
+            else:
+                self._nack(lease, given, 2.0, final=end == "final")
 
+    @precondition(lambda self: self.model.of(*WAITING))
     @rule(consumer=consumers, wants=wants, note=st.binary(max_size=3), dropped=st.booleans())
     def be_interrupted(self, consumer: str, wants: list[int], note: bytes, dropped: bool) -> None:
         """A consumer says how far it is, and gives all back; old segments may go after that."""
@@ -204,6 +215,8 @@ class QueueMachine(RuleBasedStateMachine):
                 self.stage.drop()
 
     def _receipt(self, where: float) -> ModelLease:
+        if where < 0.8 and not self.model.of(State.LEASED):
+            self._lease(CONSUMERS[int(where * 1000) % 3], 5, 50.0, again=False)
         known = list(self.model.leases.values())
         alive = [lease for lease in known if lease.out]
         among = alive if alive and where < 0.8 else known  # mostly living leases, at times ended ones
@@ -354,6 +367,7 @@ class QueueMachine(RuleBasedStateMachine):
 
     # ------------------------------------------------------------------ owners
 
+    @precondition(lambda self: self.model.of(*WAITING))
     @rule(where=fractions, size=counts, all_=seldom)
     def cancel(self, where: float, size: int, all_: bool) -> None:
         given = self.pick(where, size)
@@ -394,6 +408,7 @@ class QueueMachine(RuleBasedStateMachine):
             assert sequences(self.stage.do(commands.Redrive(given, limit))) == set(expected[:limit])
             self.model.redrive(expected[:limit])
 
+    @precondition(lambda self: self.model.of(*WAITING))
     @rule(paused=seldom)
     def pause(self, paused: bool) -> None:
         self._pause(paused=paused)

@@ -121,6 +121,7 @@ class Bench:
         self.run(self.engine.writable())
         self.run(self.engine._commit.flush())
         self.run(self.engine.writable())
+        self.run(self.engine._sweeper.wait())
 
     def _end_tasks(self):
         tasks = asyncio.all_tasks(self.loop)

@@ -72,7 +72,7 @@ def test_every_subcommand_is_in_a_document():
     text = "".join(path.read_text() for path in PAGES)
     commands = [command.name or command.callback.__name__ for command in app.registered_commands]
     for group in app.registered_groups:
-        own = [command.callback.__name__ for command in group.typer_instance.registered_commands]
+        own = [c.name or c.callback.__name__ for c in group.typer_instance.registered_commands]
         commands += [f"{group.name} {name}" for name in own]
     assert [command for command in commands if f"`daskqueue {command}" not in text] == []
 
