@@ -15,8 +15,6 @@ from daskqueue.actors.cluster import loop_of
 
 # How soon it is noticed that Dask has deleted an actor while calls are parked at it.
 LOOK_SECONDS = 0.5
-# So often it is looked for before it counts as deleted although it was never seen: Dask enters it once it is made.
-LOOKS = 4
 
 
 class Service(Protocol):
@@ -48,7 +46,7 @@ class Door:
             loop: the worker's event loop.
         """
         door: weakref.ref[Door] = weakref.ref(self)
-        loop.call_soon_threadsafe(_look_after, door, actors, loop, LOOKS)
+        loop.call_soon_threadsafe(_look_after, door, actors, loop)
         return self
 
     async def call(self, method: str, blob: bytes) -> bytes:
@@ -62,19 +60,19 @@ class Door:
 
 
 def _look_after(
-    door: weakref.ref[Door], actors: Mapping[Any, Any], loop: asyncio.AbstractEventLoop, patience: int
+    door: weakref.ref[Door],
+    actors: Mapping[Any, Any],
+    loop: asyncio.AbstractEventLoop,
+    seen: bool = False,  # Dask enters an actor some time after it was made
 ) -> None:
     there = door()
     if there is None:
         return
-    if any(actor is there for actor in actors.values()):
-        patience = 0
-    elif patience == 0:
+    entered = any(actor is there for actor in actors.values())
+    if seen and not entered:
         _close_soon(there._service, loop)  # noqa: SLF001  its own
         return
-    else:
-        patience -= 1
-    loop.call_later(LOOK_SECONDS, _look_after, door, actors, loop, patience)
+    loop.call_later(LOOK_SECONDS, _look_after, door, actors, loop, entered)
 
 
 def worker_loop() -> asyncio.AbstractEventLoop:

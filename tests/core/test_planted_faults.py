@@ -415,11 +415,6 @@ def what_was_asked_to_end_is_run_again(patch: Patch) -> None:
 
 
 @fault
-def dead_letters_come_back_with_one_key_for_all(patch: Patch) -> None:
-    patch.setattr(special, "_one_by_one", lambda first, last: ((first, last),))
-
-
-@fault
 def a_note_stays_behind_its_message(patch: Patch) -> None:
     patch.setattr(special, "noted_in", lambda queue, runs: [])
 
