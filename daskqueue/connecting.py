@@ -18,9 +18,9 @@ from daskqueue.clients import check_address, open_client, open_client_here, shar
 from daskqueue.clock import Clock
 from daskqueue.connection import Connection
 from daskqueue.message import Durability
-from daskqueue.options import SubmitOptions
 from daskqueue.pool import QueuePool
 from daskqueue.storage.fs import LocalFileSystem
+from daskqueue.submitting.options import SubmitOptions
 
 logger = logging.getLogger(__name__)
 

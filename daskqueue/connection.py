@@ -12,8 +12,8 @@ from daskqueue.actors.route import route_of
 from daskqueue.actors.waiting import Waiting
 from daskqueue.arguments import told_scheduler
 from daskqueue.clients import client_here, close_client, close_soon, shared_client
-from daskqueue.lingering import LARGE_BYTES, MOST_MESSAGES, Lingerer
-from daskqueue.submitting import Submitter
+from daskqueue.submitting.lingering import LARGE_BYTES, MOST_MESSAGES, Lingerer
+from daskqueue.submitting.sending import Submitter
 
 if TYPE_CHECKING:
     from distributed import Client

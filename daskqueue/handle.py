@@ -6,15 +6,15 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Self, cast
 
 from daskqueue.connection import Connection
-from daskqueue.lingering import open_blocks
+from daskqueue.submitting.lingering import open_blocks
 
 if TYPE_CHECKING:
     from distributed import Client
 
     from daskqueue.actors.queues import PoolSpec, Queues
-    from daskqueue.lingering import Lingerer
     from daskqueue.message import Durability
-    from daskqueue.options import SubmitOptions
+    from daskqueue.submitting.lingering import Lingerer
+    from daskqueue.submitting.options import SubmitOptions
 
 
 class PoolHandle:

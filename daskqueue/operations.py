@@ -5,19 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, cast
 
-from daskqueue import draining, every_queue, gathering, overview
 from daskqueue.arguments import Duration, check_count, timeout_of
-from daskqueue.dead import DeadLetters
 from daskqueue.handle import PoolHandle
-from daskqueue.job import Job
-from daskqueue.jobs import Jobs
-from daskqueue.queue_view import QueueView
-from daskqueue.reattaching import reattach
+from daskqueue.jobs import gathering
+from daskqueue.jobs.handles import Jobs
+from daskqueue.jobs.job import Job
+from daskqueue.jobs.reattaching import reattach
+from daskqueue.looking import draining, every_queue, overview
+from daskqueue.looking.dead import DeadLetters
+from daskqueue.looking.queue_view import QueueView
 from daskqueue.status import describe_queues
 
 if TYPE_CHECKING:
-    from daskqueue.gathering import Errors
-    from daskqueue.overview import PoolStats, Waiting
+    from daskqueue.jobs.gathering import Errors
+    from daskqueue.looking.overview import PoolStats, Waiting
     from daskqueue.pool import QueuePool
 
 

@@ -16,27 +16,36 @@ from daskqueue.arguments import Duration, check_count, check_name, folder_of
 from daskqueue.batch import encode_calls, encode_items, encode_one
 from daskqueue.chunk import MAX_PAYLOAD_BYTES
 from daskqueue.clock import new_name
-from daskqueue.conflict import checked, checked_later, refuse_one_key
-from daskqueue.executor import QueueExecutor
 from daskqueue.functions import FunctionRecords
-from daskqueue.job import Job
-from daskqueue.jobs import Jobs
-from daskqueue.lingering import Batching
+from daskqueue.jobs.executor import QueueExecutor
+from daskqueue.jobs.handles import Jobs
+from daskqueue.jobs.job import Job
+from daskqueue.jobs.windowed import Windowed
 from daskqueue.message import MAX_QUEUES, Call, Durability
 from daskqueue.notices import show_notices
 from daskqueue.operations import Operations
-from daskqueue.options import NAMELESS, Backoff, Choices, Names, Overflow, SubmitOptions, Types, changed
-from daskqueue.pool_settings import settings_of
-from daskqueue.submitting import Coding, arguments_of, batched
-from daskqueue.task import task_of
-from daskqueue.windowed import Windowed
+from daskqueue.submitting.conflict import checked, checked_later, refuse_one_key
+from daskqueue.submitting.lingering import Batching
+from daskqueue.submitting.options import (
+    NAMELESS,
+    Backoff,
+    Choices,
+    Names,
+    Overflow,
+    SubmitOptions,
+    Types,
+    changed,
+)
+from daskqueue.submitting.pool_settings import settings_of
+from daskqueue.submitting.sending import Coding, arguments_of, batched
+from daskqueue.submitting.task import task_of
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
     from daskqueue.actors.producer import Placed
-    from daskqueue.lingering import Lingerer
-    from daskqueue.task import AsyncTask, Decorator, Task
+    from daskqueue.submitting.lingering import Lingerer
+    from daskqueue.submitting.task import AsyncTask, Decorator, Task
 
     P = ParamSpec("P")
     R = TypeVar("R")

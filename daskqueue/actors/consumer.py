@@ -18,7 +18,7 @@ from daskqueue.actors.door import Door, worker_loop
 from daskqueue.actors.handling import Equipment, Handling
 from daskqueue.actors.in_hand import ACK_SECONDS, InHand
 from daskqueue.actors.interpreter import SwitchInterval
-from daskqueue.actors.process_runner import ProcessRunner
+from daskqueue.actors.processes.runner import ProcessRunner
 from daskqueue.actors.settlement import Pairs, consumer_id
 from daskqueue.actors.source import CALL_SECONDS, Source
 from daskqueue.actors.threads import ThreadRunner

@@ -12,7 +12,7 @@ from daskqueue.cli.reaching import Name, Scheduler, Timeout, Yes, console, reach
 from daskqueue.status import time_text
 
 if TYPE_CHECKING:
-    from daskqueue.dead import DeadLetter
+    from daskqueue.looking.dead import DeadLetter
 
 app = typer.Typer(help="Dead letters: messages that were given up and are kept.", no_args_is_help=True)
 

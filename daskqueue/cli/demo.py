@@ -28,7 +28,7 @@ from daskqueue.pool import QueuePool
 from daskqueue.status import pending_of
 
 if TYPE_CHECKING:
-    from daskqueue.jobs import Jobs
+    from daskqueue.jobs.handles import Jobs
 
 # An empty LocalCluster takes 15 % of a core; with these it takes 2 %, and nothing else changes.
 QUIET = {

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from daskqueue.actors.queues import PoolSpec
     from daskqueue.middleware import Middleware
-    from daskqueue.options import SubmitOptions
+    from daskqueue.submitting.options import SubmitOptions
 
 CONSUMER = "by-hand"
 # A full queue has room again only when somebody runs what is in it.

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from daskqueue.actors.handling import Equipment
-from daskqueue.actors.process_runner import ProcessRunner
+from daskqueue.actors.processes.runner import ProcessRunner
 from daskqueue.actors.settlement import Settlement
 from daskqueue.batch import encode_calls
 from daskqueue.consumer import GeneralConsumer

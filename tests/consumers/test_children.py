@@ -72,7 +72,7 @@ async def double_soon(number):
 
 
 async def test_a_child_that_dies_idle_is_replaced(bench, monkeypatch):
-    monkeypatch.setattr("daskqueue.actors.process_runner.AGAIN_SECONDS", 0.05)
+    monkeypatch.setattr("daskqueue.actors.processes.runner.AGAIN_SECONDS", 0.05)
     async with bench() as runs:
         runs.feed([(process,)])
         await runs.run()
@@ -122,7 +122,7 @@ async def test_of_a_slice_with_messages_that_end_their_process_only_these_have_c
 async def test_whatever_happens_each_message_comes_to_one_end(bench, monkeypatch):
     """Crashes, time-outs, killed servers, messages taken back: at random, and all at once."""
     chance = random.Random(20)
-    monkeypatch.setattr("daskqueue.actors.process_runner.AGAIN_SECONDS", 0.05)
+    monkeypatch.setattr("daskqueue.actors.processes.runner.AGAIN_SECONDS", 0.05)
     async with bench(3) as runs:
         begun = withdrawn = 0
         for _ in range(12):
@@ -415,7 +415,7 @@ with here.open("a") as lines:  # not guarded by __name__
     lines.write("main\\n")
 
 from daskqueue.actors.handling import Equipment
-from daskqueue.actors.process_runner import ProcessRunner
+from daskqueue.actors.processes.runner import ProcessRunner
 from daskqueue.batch import encode_calls
 from daskqueue.consumer import GeneralConsumer
 
@@ -478,7 +478,7 @@ class FailsOnceReplaced(ConsumerBaseClass):
 
 
 async def test_a_replacement_that_cannot_be_opened_is_tried_again(bench, tmp_path, monkeypatch):
-    monkeypatch.setattr("daskqueue.actors.process_runner.AGAIN_SECONDS", 0.05)
+    monkeypatch.setattr("daskqueue.actors.processes.runner.AGAIN_SECONDS", 0.05)
     path = tmp_path / "now"
     kind = type("Fails", (FailsOnceReplaced,), {"path": str(path)})
     async with bench(1, kind) as runs:

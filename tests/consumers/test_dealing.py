@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from daskqueue.actors.process_dealer import PORTION_MESSAGES, Dealer
-from daskqueue.actors.process_death import Findings, examine
-from daskqueue.actors.process_memory import Glance
-from daskqueue.actors.process_work import ProcessWork
+from daskqueue.actors.processes.dealer import PORTION_MESSAGES, Dealer
+from daskqueue.actors.processes.death import Findings, examine
+from daskqueue.actors.processes.memory import Glance
+from daskqueue.actors.processes.work import ProcessWork
 from daskqueue.batch import Batch, encode_calls
 
 

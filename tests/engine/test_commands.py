@@ -73,9 +73,16 @@ def test_what_was_acked_early_is_completed_later(bench):
     bench.put("a", "b")
     hand = bench.lease()
     bench._soon(bench.engine.leases.ack, hand.receipt, [Run(0, 2)], None)
-    bench._soon(bench.engine.leases.complete, "pool", "carol", "returned", [Run(0, 1)], encode_results(["late"])[0])
     bench._soon(
-        bench.engine.leases.complete, "pool", "carol", "failed", [Run(1, 2)], encode_failure(ValueError("late no"))
+        bench.engine.leases.complete, "pool", "carol", "returned", [Run(0, 1)], encode_results(["late"])[0]
+    )
+    bench._soon(
+        bench.engine.leases.complete,
+        "pool",
+        "carol",
+        "failed",
+        [Run(1, 2)],
+        encode_failure(ValueError("late no")),
     )
     assert bench.outcome(0) == ("returned", "late")
     assert bench.outcome(1) == ("failed", "late no")

@@ -35,7 +35,9 @@ def test_a_call_brings_the_answer(make):
 def test_a_methods_own_error_comes_as_itself(make):
     pool = make.queues()
     with pytest.raises(BatchError):
-        call(make.client, ref_of(pool), "put", bytes(16), [(0, b"no batch", PutOptions())], 0.0).result(timeout=10)
+        call(make.client, ref_of(pool), "put", bytes(16), [(0, b"no batch", PutOptions())], 0.0).result(
+            timeout=10
+        )
 
 
 def test_an_actor_that_is_not_there_is_said_to_be_lost_at_once(make):

@@ -12,7 +12,7 @@ import pytest
 from distributed import Client
 
 from daskqueue import ConsumerPool, QueuePool
-from daskqueue.dead import DeadLetter
+from daskqueue.looking.dead import DeadLetter
 
 from .conftest import values_of
 

@@ -19,8 +19,8 @@ def double(number):
 @pytest.fixture
 def impatient(monkeypatch):
     """Looks at once, and gives up soon."""
-    monkeypatch.setattr("daskqueue.draining.LOOK_SECONDS", 0.05)
-    monkeypatch.setattr("daskqueue.draining.ALONE_SECONDS", 0.2)
+    monkeypatch.setattr("daskqueue.looking.draining.LOOK_SECONDS", 0.05)
+    monkeypatch.setattr("daskqueue.looking.draining.ALONE_SECONDS", 0.2)
 
 
 def test_an_empty_pool_is_drained(make):

@@ -413,7 +413,7 @@ def test_slices_of_jobs_are_jobs_and_make_no_handles(make):
 def test_a_hundred_thousand_handles_are_a_few_numbers(make):
     pool = make.queues(2)
     placed = Placed(0, 1, 0)
-    jobs = daskqueue.jobs.Jobs(pool, [(placed, 100_000)])
+    jobs = daskqueue.jobs.handles.Jobs(pool, [(placed, 100_000)])
     assert len(pickle.dumps(jobs.parts)) < 200
     assert jobs[99_999].place.sequence == 99_999
     assert len(jobs[1:]) == 99_999

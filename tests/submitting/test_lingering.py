@@ -15,8 +15,8 @@ import pytest
 from daskqueue.actors.producer import Placed
 from daskqueue.batch import Batch
 from daskqueue.errors import BatchError, QueueLostError
-from daskqueue.lingering import CALL_BYTES, LARGE_BYTES, MOST_ON_THE_WAY, Lingerer
-from daskqueue.options import SubmitOptions
+from daskqueue.submitting.lingering import CALL_BYTES, LARGE_BYTES, MOST_ON_THE_WAY, Lingerer
+from daskqueue.submitting.options import SubmitOptions
 
 LONG = SubmitOptions(linger_seconds=3600.0)
 

@@ -9,7 +9,7 @@ import pytest
 
 from daskqueue.errors import WaitTimeoutError
 from daskqueue.message import PutOptions, Terms
-from daskqueue.options import Backoff, Choices, Names, SubmitOptions, changed
+from daskqueue.submitting.options import Backoff, Choices, Names, SubmitOptions, changed
 
 
 def chosen(**choices):

@@ -9,7 +9,7 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from daskqueue.routing import home_of
+from daskqueue.submitting.routing import home_of
 
 NAMES = [f"name-{number}" for number in range(4000)]
 
@@ -29,7 +29,7 @@ def test_names_are_spread_evenly():
 
 
 def test_all_processes_agree():
-    code = "from daskqueue.routing import home_of; print([home_of(f'name-{i}', 7) for i in range(50)])"
+    code = "from daskqueue.submitting.routing import home_of; print([home_of(f'name-{i}', 7) for i in range(50)])"
     other = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert eval(other.stdout) == [home_of(name, 7) for name in NAMES[:50]]
 

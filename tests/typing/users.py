@@ -25,7 +25,7 @@ def resize(path: str, width: int, *, sharp: bool = False) -> bytes:
 # Submitting
 
 job = pool.submit(resize, "a.png", 100, sharp=True)
-reveal_type(job)  # T: daskqueue.job.Job[bytes]
+reveal_type(job)  # T: daskqueue.jobs.job.Job[bytes]
 reveal_type(job.result())  # T: bytes
 pool.submit(resize, "a.png", "wide")  # E: call-overload|arg-type
 pool.submit(resize)  # E: call-overload|call-arg

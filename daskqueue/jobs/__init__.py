@@ -1,0 +1,1 @@
+"""Handles of what was submitted: wait for them, take their results, have them in the order they end."""
