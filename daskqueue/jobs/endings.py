@@ -115,12 +115,16 @@ class Endings:
                 self._want(jobs.pool, life, runs)
             return
         here: dict[str, list[int]] = {}
+        put: dict[Future[Placed], bool] = {}  # asked once for each batch: a lock is taken for it
         for job in jobs:
             if not isinstance(job, Job):
                 raise TypeError(f"{job!r:.80} is no Job")
             if job.pool_id not in self._pools:
                 self._know(job.pool)
-            if (batch := job.batch) is not None:
+            batch = job.batch
+            if batch is not None and batch not in put:
+                put[batch] = batch.done() and not batch.cancelled() and batch.exception() is None
+            if batch is not None and not put[batch]:
                 self._expect(batch, job)
             else:
                 here.setdefault(job.pool_id, []).append(job.id)
