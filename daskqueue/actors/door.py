@@ -15,6 +15,9 @@ from daskqueue.actors.cluster import loop_of
 
 # How soon it is noticed that Dask has deleted an actor while calls are parked at it.
 LOOK_SECONDS = 0.5
+# How soon it is noticed that Dask has entered it; and that it never will, because it was deleted even before.
+FIRST_LOOK_SECONDS = 0.05
+NEVER_SECONDS = 3.0
 
 
 class Service(Protocol):
@@ -63,16 +66,19 @@ def _look_after(
     door: weakref.ref[Door],
     actors: Mapping[Any, Any],
     loop: asyncio.AbstractEventLoop,
-    seen: bool = False,  # Dask enters an actor some time after it was made
+    looks: int = int(
+        NEVER_SECONDS / FIRST_LOOK_SECONDS
+    ),  # how often it may not be there before it counts as deleted
 ) -> None:
     there = door()
     if there is None:
         return
-    entered = any(actor is there for actor in actors.values())
-    if seen and not entered:
+    if any(actor is there for actor in actors.values()):
+        loop.call_later(LOOK_SECONDS, _look_after, door, actors, loop, 0)
+    elif looks:
+        loop.call_later(FIRST_LOOK_SECONDS, _look_after, door, actors, loop, looks - 1)
+    else:
         _close_soon(there._service, loop)  # noqa: SLF001  its own
-        return
-    loop.call_later(LOOK_SECONDS, _look_after, door, actors, loop, entered)
 
 
 def worker_loop() -> asyncio.AbstractEventLoop:

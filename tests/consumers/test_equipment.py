@@ -124,6 +124,7 @@ def test_if_one_cannot_be_opened_those_before_are_closed_and_the_error_names_it(
 
 
 def test_if_one_cannot_be_closed_the_others_are_and_it_is_logged(caplog):
+    caplog.set_level("WARNING", logger="daskqueue")  # a cluster of another test may have silenced it
     log = []
 
     class Stuck:
@@ -273,6 +274,7 @@ def test_what_before_run_raises_is_the_messages_failure_and_it_does_not_run():
 
 @pytest.mark.parametrize("fails", ["after_run", "on_stop"])
 def test_what_raises_after_a_run_is_logged_and_the_result_stays(fails, caplog):
+    caplog.set_level("WARNING", logger="daskqueue")  # a cluster of another test may have silenced it
     log = []
     mine = handling(middleware=(Hooks(log, "a"), Hooks(log, "b", fails)))
     assert mine.open().process_item(Message(1, double, (2,))) == 4
@@ -283,6 +285,7 @@ def test_what_raises_after_a_run_is_logged_and_the_result_stays(fails, caplog):
 
 
 def test_what_raises_after_a_failure_is_logged_and_the_error_stays(caplog):
+    caplog.set_level("WARNING", logger="daskqueue")  # a cluster of another test may have silenced it
     log = []
     with pytest.raises(ValueError, match="bad"):
         run([Hooks(log, "a"), Hooks(log, "b", "on_failure")], fail, "bad")

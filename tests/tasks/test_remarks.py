@@ -106,6 +106,8 @@ def test_notes_for_a_queue_that_is_away_are_kept_and_later_ones_win():
 
 
 def test_notes_that_a_queue_refuses_hold_nothing_up(caplog):
+    caplog.set_level("WARNING", logger="daskqueue")  # a cluster of another test may have silenced it
+
     async def play(queue, notes):
         queue.error = RuntimeError("no room")
         notes.put((7, 1), 5, b"a")
