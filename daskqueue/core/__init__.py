@@ -10,11 +10,15 @@ entry.
     commands     what can be asked of a queue, and the replies
     facts        what can have happened to it
     producers    which puts were seen before
-    timers       what is due later: delayed messages, deadlines of leases
+    timers       what is due later: delayed messages, expiry, deadlines of leases
+    ready        messages that may run now, by priority
+    groups       whose turn it is in each group
+    keys         which keys are taken, and until when
     queue        the state; the states of a message, and the table of transitions
+    special      what only messages with terms have, and how they wait because of it
     decide       the rules: (queue, command, now) -> (reply, facts)
     lending      ... of leases: who gets what, extension, expiry, loss
-    settling     ... of receipts: ack, nack, release
+    settling     ... of receipts: ack, nack, release, crash, stop
     apply        the changes: (queue, fact)
     encode       facts to bytes and back
     snapshot     the state to plain lists and back; the part that each segment carries

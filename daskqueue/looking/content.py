@@ -80,6 +80,38 @@ class Content:
             return f"{self.function}(...)"
 
 
+class Seen:
+    """A message that somebody looks at.
+
+    Args:
+        content: what is in it.
+    """
+
+    __slots__ = ("_content",)
+
+    def __init__(self, content: Content) -> None:
+        self._content = content
+
+    @property
+    def function(self) -> str:
+        """The name of the function; empty for a raw item."""
+        return self._content.function
+
+    @property
+    def args(self) -> tuple[Any, ...]:
+        """The arguments, unpickled at the first look; of a raw item itself alone.
+
+        Raises:
+            CannotLoadError: they cannot be unpickled here.
+        """
+        return self._content.args
+
+    @property
+    def kwargs(self) -> Mapping[str, Any]:
+        """The keyword arguments; see :attr:`args`."""
+        return self._content.kwargs
+
+
 def _nothing(*_: Any) -> None:
     """Stand for the function that a raw item has not."""
 

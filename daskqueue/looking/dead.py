@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, cast
 
 from daskqueue.actors.settlement import runs_of
 from daskqueue.arguments import check_count
 from daskqueue.jobs.job import Job
-from daskqueue.looking.content import Content
+from daskqueue.looking.content import Content, Seen
 from daskqueue.message import pack_id
 from daskqueue.results import Failure, decode_result
 from daskqueue.status import html_table, time_text
@@ -32,7 +32,7 @@ _Letters = list["DeadLetter"]
 _Rows = list[tuple[Any, ...]]
 
 
-class DeadLetter:
+class DeadLetter(Seen):
     """A message that will not run again unless it is redriven.
 
     Attributes:
@@ -45,37 +45,18 @@ class DeadLetter:
         died_at: when it died; None if that is not known.
     """
 
-    __slots__ = ("_content", "_failure", "attempts", "deliveries", "died_at", "job", "reason", "submitted_at")
+    __slots__ = ("_failure", "attempts", "deliveries", "died_at", "job", "reason", "submitted_at")
 
     def __init__(self, job: Job, row: Sequence[Any], position: int) -> None:
         _, _, attempts, losses, reason, put_at, died_at, batch, failures = row
+        super().__init__(Content(batch, position))
         self.job = job
         self.reason: str = reason
         self.attempts: int = attempts
         self.deliveries: int = attempts + losses
         self.submitted_at = moment_of(put_at)
         self.died_at = moment_of(died_at)
-        self._content = Content(batch, position)
         self._failure = (failures, position)
-
-    @property
-    def function(self) -> str:
-        """The name of the function; empty for a raw item."""
-        return self._content.function
-
-    @property
-    def args(self) -> tuple[Any, ...]:
-        """The arguments, unpickled at the first look; of a raw item itself alone.
-
-        Raises:
-            CannotLoadError: they cannot be unpickled here.
-        """
-        return self._content.args
-
-    @property
-    def kwargs(self) -> Mapping[str, Any]:
-        """The keyword arguments; see :attr:`args`."""
-        return self._content.kwargs
 
     @property
     def exception(self) -> Exception | None:

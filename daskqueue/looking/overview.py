@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from daskqueue.jobs.job import Job
-from daskqueue.looking.content import Content
+from daskqueue.looking.content import Content, Seen
 from daskqueue.looking.dead import moment_of
 from daskqueue.message import PLAIN, Terms, pack_id
 from daskqueue.status import html_table, time_text
@@ -23,7 +23,7 @@ _STATES = ("ready", "delayed", "leased", "dead")
 _RATES = ("enqueued", "delivered", "acked", "retried", "dead")
 
 
-class Waiting:
+class Waiting(Seen):
     """A message that waits; looking at it changes nothing.
 
     Attributes:
@@ -36,10 +36,11 @@ class Waiting:
         terms: what was chosen for it: priority, group, key and so on.
     """
 
-    __slots__ = ("_content", "attempts", "deliveries", "due_at", "job", "state", "submitted_at", "terms")
+    __slots__ = ("attempts", "deliveries", "due_at", "job", "state", "submitted_at", "terms")
 
     def __init__(self, job: Job, row: Sequence[Any], position: int) -> None:
         _, _, state, attempts, losses, due_at, terms, put_at, batch = row
+        super().__init__(Content(batch, position))
         self.job = job
         self.state: str = state
         self.attempts: int = attempts
@@ -47,26 +48,6 @@ class Waiting:
         self.due_at = moment_of(due_at)
         self.terms = PLAIN if terms is None else Terms(*terms)
         self.submitted_at = moment_of(put_at)
-        self._content = Content(batch, position)
-
-    @property
-    def function(self) -> str:
-        """The name of the function; empty for a raw item."""
-        return self._content.function
-
-    @property
-    def args(self) -> tuple[Any, ...]:
-        """The arguments, unpickled at the first look; of a raw item itself alone.
-
-        Raises:
-            CannotLoadError: they cannot be unpickled here.
-        """
-        return self._content.args
-
-    @property
-    def kwargs(self) -> Mapping[str, Any]:
-        """The keyword arguments; see :attr:`args`."""
-        return self._content.kwargs
 
     @property
     def cells(self) -> tuple[str, ...]:
