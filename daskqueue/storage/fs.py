@@ -65,6 +65,9 @@ class FileSystem(Protocol):
     def truncate(self, handle: int, length: int) -> None:
         """Cut the file to *length* bytes."""
 
+    def allocate(self, handle: int, length: int) -> None:
+        """Make the file *length* bytes long, all of them taken from the free room of the disk; never shorter."""
+
     def sync(self, handle: int) -> None:
         """Return when the file's bytes and length are on the disk."""
 
@@ -73,6 +76,9 @@ class FileSystem(Protocol):
 
     def rename(self, old: Path, new: Path) -> None:
         """Give a file another name, replacing what had it."""
+
+    def link(self, old: Path, new: Path) -> None:
+        """Give a file a second name, which must be free; the bytes stay as long as one of them does."""
 
     def remove(self, path: Path) -> None:
         """Remove a file's name; open handles still read its bytes."""
@@ -144,6 +150,9 @@ class LocalFileSystem(FileSystem):
     def truncate(self, handle: int, length: int) -> None:
         os.ftruncate(handle, length)
 
+    def allocate(self, handle: int, length: int) -> None:
+        os.posix_fallocate(handle, 0, length)
+
     def sync(self, handle: int) -> None:
         os.fdatasync(handle)
 
@@ -156,6 +165,9 @@ class LocalFileSystem(FileSystem):
 
     def rename(self, old: Path, new: Path) -> None:
         old.rename(new)
+
+    def link(self, old: Path, new: Path) -> None:
+        os.link(old, new)
 
     def remove(self, path: Path) -> None:
         path.unlink()

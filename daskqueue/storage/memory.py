@@ -83,6 +83,10 @@ class MemoryFileSystem(FileSystem):
     def truncate(self, handle: int, length: int) -> None:
         del self._open[handle].data[length:]
 
+    def allocate(self, handle: int, length: int) -> None:
+        data = self._open[handle].data
+        data += bytes(max(length - len(data), 0))
+
     def sync(self, handle: int) -> None:
         del handle
 
@@ -92,6 +96,13 @@ class MemoryFileSystem(FileSystem):
     def rename(self, old: Path, new: Path) -> None:
         self._files[new] = self._file(old)
         del self._files[old]
+
+    def link(self, old: Path, new: Path) -> None:
+        file = self._file(old)
+        self._demand_folder(new.parent)
+        if self.exists(new):
+            raise _error(FileExistsError, errno.EEXIST, new)
+        self._files[new] = file
 
     def remove(self, path: Path) -> None:
         self._file(path)
