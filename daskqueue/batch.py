@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from daskqueue.calls import CallLike, encode_calls, encode_items, encode_one
 from daskqueue.chunk import Broken, Buffer, Decoded, decode
 from daskqueue.errors import BatchError, CannotLoadError
-from daskqueue.functions import Function, load_function, name_of
+from daskqueue.functions import Function, load_function, name_of, told_name
 from daskqueue.layout import ITEMS, KEYWORDS, MIXED, RESULTS, Entry, Layout
 from daskqueue.message import Call
 
@@ -207,6 +207,11 @@ class Batch:
             raise BatchError("no function of this batch")
         self.verify()
         return name_of(self._layout.functions[number])
+
+    @property
+    def function_names(self) -> list[str]:
+        """The names of its functions, as far as they can be told without loading any."""
+        return [told_name(record) for record in self._layout.functions]
 
     def _number(self, index: int, at: int) -> int:
         numbers = self._layout.numbers(index)

@@ -2,8 +2,10 @@
 
 DaskQueueError
 ├── BatchError               bytes that are no record batch, or arguments that cannot be pickled
-│   └── PayloadTooLargeError  a message is larger than a message may be
+│   ├── PayloadTooLargeError  a message is larger than a message may be
+│   └── BatchFormatError     a record batch of a newer version; also a FormatError
 ├── StorageError             the folder or the disk
+│   ├── DiskFullError        no room on the disk; what was accepted stays, and is worked on
 │   ├── FolderError          not a queue's folder, not reachable, not writable
 │   ├── FolderInUseError     another process has the queue open; says which
 │   ├── FormatError          written by an unknown version
@@ -56,6 +58,12 @@ class StorageError(DaskQueueError):
     """The folder or the disk failed."""
 
 
+class DiskFullError(StorageError):
+    """There is no room on the disk: nothing was written, and the same call succeeds when there is room again."""
+
+    retryable = True
+
+
 class FolderError(StorageError, OSError):
     """The path is not a folder of this queue, or cannot be reached or written."""
 
@@ -69,6 +77,10 @@ class FolderInUseError(StorageError):
 
 class FormatError(StorageError):
     """The files were written by a version that this one does not know."""
+
+
+class BatchFormatError(BatchError, FormatError):
+    """A record batch was made by a version that this one does not know."""
 
 
 class CorruptionError(StorageError):

@@ -240,11 +240,20 @@ _cache = FunctionCache(entries=256, size_bytes=512 * 1024 * 1024)
 def name_of(record: Record) -> str:
     """Return what people call the function of a record; one that was pickled by value is loaded for it."""
     if record.kind == REFERENCE:
-        return str(record.data, "utf-8").replace(":", ".")
+        return str(record.data, "utf-8", "replace").replace(":", ".")
     function = load_function(record)
     if isinstance(function, CannotLoadError):
         return "a function that cannot be loaded here"
     return getattr(function, "__qualname__", None) or type(function).__qualname__
+
+
+def told_name(record: Record) -> str:
+    """Return what can be said of the function of a record without loading anything."""
+    if record.kind == REFERENCE:
+        return str(record.data, "utf-8", "replace").replace(":", ".")
+    if record.kind == VALUE:
+        return f"a function pickled by value, {len(record.data):,} bytes"
+    return "a function that this slice does not use"
 
 
 def load_function(record: Record) -> Function | CannotLoadError:

@@ -11,7 +11,7 @@ from zlib import crc32
 
 from daskqueue.buffers import padded, padding
 from daskqueue.chunk import BUFFERED, COLUMNS, PLAIN, REPEAT, Buffer, Span, cut_single
-from daskqueue.errors import BatchError
+from daskqueue.errors import BatchError, BatchFormatError
 from daskqueue.functions import Record, parse_records, used_only
 
 if TYPE_CHECKING:
@@ -108,6 +108,20 @@ def _aligned(head: list[Buffer], chunks: Iterable[Sequence[Buffer]]) -> list[Buf
     return parts
 
 
+def declared_results(blob: Buffer | bytearray) -> int:
+    """Return how many results the head of a blob speaks of; nothing behind the head is looked at.
+
+    Raises:
+        BatchError: it is no head of a blob of results, or the blob is shorter or longer than its head says.
+    """
+    if len(blob) < HEADER.size:
+        raise BatchError(f"{len(blob)} bytes are too few for a blob of results")
+    magic, _, size, flags, _, count, *_ = HEADER.unpack_from(blob)
+    if magic not in (MAGIC, ALIGNED) or flags != RESULTS or size != len(blob):
+        raise BatchError("a blob of results with a head that is none")
+    return int(count)
+
+
 def pack_entry(entry: Entry) -> bytes:
     """Return an entry as it stands in the chunk table."""
     return ENTRY.pack(*entry)
@@ -122,6 +136,16 @@ def _is_known(calls: bool, codec: int, flags: int) -> bool:
     return codec <= BUFFERED and not flags & ~allowed
 
 
+def _refusal(magic: bytes) -> BatchError:
+    """Return what is said of bytes that begin like no record batch of a known version."""
+    if magic[:3] != MAGIC[:3] or magic[3] <= ALIGNED[3]:
+        return BatchError(f"no record batch, or one of another version: it starts with {magic!r}")
+    return BatchFormatError(
+        f"a record batch of another version: {magic[3]}; this daskqueue knows 1 to {ALIGNED[3]}. "
+        "Upgrade daskqueue where this is read: queues and consumers before those who submit"
+    )
+
+
 class Layout:
     """A parsed record batch: what it says about itself fits together, its payloads are untouched.
 
@@ -130,6 +154,7 @@ class Layout:
 
     Raises:
         BatchError: they do not.
+        BatchFormatError: a newer version made them.
     """
 
     __slots__ = (
@@ -143,7 +168,7 @@ class Layout:
         magic, checksum, size, flags, reserved, *counts = HEADER.unpack_from(view)
         self._aligned = magic == ALIGNED
         if magic != MAGIC and not self._aligned:
-            raise BatchError(f"no record batch, or one of another version: it starts with {magic!r}")
+            raise _refusal(magic)
         if not HEADER.size <= size <= len(view) or flags > RESULTS or reserved:
             raise BatchError("the header of the record batch is damaged, or its end is missing")
         self.checksum: int = checksum

@@ -12,8 +12,16 @@ from typing import TYPE_CHECKING, Any
 
 from daskqueue.core import facts, special
 from daskqueue.core.producers import Producers
-from daskqueue.core.queue import MAX_FINISHED, SUSPECT_LOSSES, Counters, Finished, HeldLease, Queue
-from daskqueue.core.runs import RunMap, Runs, count, intersect, merge, subtract
+from daskqueue.core.queue import (
+    KINDS_COUNTED,
+    MAX_FINISHED,
+    SUSPECT_LOSSES,
+    Counters,
+    Finished,
+    HeldLease,
+    Queue,
+)
+from daskqueue.core.runs import END, RunMap, Runs, contains, count, intersect, merge, subtract
 from daskqueue.core.special import wait
 from daskqueue.core.tally import DeadLetter, Piece, Tally
 from daskqueue.message import Run, Terms
@@ -40,6 +48,7 @@ def _enqueued(queue: Queue, fact: facts.Enqueued) -> None:
 
 
 def _matched(queue: Queue, fact: facts.Matched) -> None:
+    _must_have(queue, fact.sequence + 1)
     queue.producers.record(fact.producer, fact.number, fact.sequence, 0)  # none of it was put
     queue.counters.matched += 1
 
@@ -59,12 +68,13 @@ def _leased(queue: Queue, fact: facts.Leased) -> None:
         taken += queue.ready.take(*run)
     wanted = count(fact.runs)
     if count_pieces(taken) < wanted:
-        taken = sorted(taken + _take_anywhere(queue, fact.runs))
+        taken = sorted(taken + _take_living(queue, fact.runs))
     queue.counters.delivered += wanted
     queue.counters.redelivered += fact.redelivered
     queue.next_lease = max(queue.next_lease, fact.lease + 1)
     if not taken:
         return
+    _make_way(queue, fact.lease)
     lease = HeldLease(
         fact.lease,
         fact.epoch,
@@ -80,6 +90,17 @@ def _leased(queue: Queue, fact: facts.Leased) -> None:
     queue.leases[fact.lease] = lease
     queue.held.setdefault(fact.consumer, []).append(fact.lease)
     queue.deadlines.add(fact.lease, fact.deadline, queue.leases)
+
+
+def _make_way(queue: Queue, number: int) -> None:
+    """Let what is known of an older lease of the same number go, as only a log that makes no sense has it."""
+    queue.finished.pop(number, None)
+    lease = queue.leases.get(number)
+    if lease is not None:
+        for piece in lease.runs.take(0, END):
+            wait(queue, *piece)
+        _finish(queue, number)
+        del queue.finished[number]
 
 
 def _acked(queue: Queue, fact: facts.Acked) -> None:
@@ -148,6 +169,7 @@ def _discarded(queue: Queue, fact: facts.Discarded) -> None:
 
 
 def _cancel_asked(queue: Queue, fact: facts.CancelAsked) -> None:
+    _must_have(queue, fact.runs[-1].last if fact.runs else 0)
     for run in fact.runs:
         queue.asked.take(*run)
         queue.asked.add(*run, True)
@@ -169,6 +191,7 @@ def _dropped(queue: Queue, fact: facts.Dropped) -> None:
 
 
 def _progressed(queue: Queue, fact: facts.Progressed) -> None:
+    _must_have(queue, fact.sequence + 1)
     queue.notes[fact.sequence] = fact.note
 
 
@@ -206,27 +229,29 @@ def _moved(queue: Queue, fact: facts.Moved) -> None:
     if not runs:
         return
     _take_anywhere(queue, runs)
+    special.forget(queue, runs)
     alive = merge([row[:2] for rows in (fact.ready, fact.delayed) for row in rows])
     for first, last, *fields in fact.terms:
-        _moved_terms(queue, first, last, Terms(*fields), alive)
-    queue.notes.update(fact.notes)
+        _moved_terms(queue, intersect(runs, (Run(first, last),)), Terms(*fields), alive)
+    queue.notes.update([noted for noted in fact.notes if contains(runs, noted[0])])
     for first, last, *tally in fact.ready:
         wait(queue, first, last, Tally(*tally))
     for first, last, attempts, losses, retries, due_at in fact.delayed:
         wait(queue, first, last, Tally(attempts, losses, retries), due_at)
     died_at: RunMap[float | None] = RunMap(fact.died_at)
     for first, last, attempts, losses, retries, reason in fact.dead:
-        for since, until, at in [*died_at.pieces(first, last)] or [(first, last, None)]:
+        moments = [*died_at.pieces(first, last)]
+        known = merge([piece[:2] for piece in moments])
+        moments += [(*run, None) for run in subtract((Run(first, last),), known)]
+        for since, until, at in sorted(moments):
             letter = DeadLetter(Tally(attempts, losses, retries), reason, at)
             queue.dead.add(since, until, letter)
 
 
-def _moved_terms(queue: Queue, first: int, last: int, terms: Terms, alive: Runs) -> None:
-    row = (Run(first, last),)
-    for part in intersect(alive, row):
+def _moved_terms(queue: Queue, runs: Runs, terms: Terms, alive: Runs) -> None:
+    for part in intersect(alive, runs):
         special.begin(queue, *part, terms)
-    for part in subtract(row, alive):
-        queue.terms.take(*part)
+    for part in subtract(runs, alive):
         queue.terms.add(*part, terms)
 
 
@@ -235,7 +260,7 @@ def _carried(queue: Queue, fact: facts.Carried) -> None:
     queue.epoch = fact.epoch
     queue.next_lease = max(queue.next_lease, fact.next_lease)
     queue.paused = fact.paused
-    queue.counters = Counters(dict(fact.dead_by_reason), *fact.counters)
+    queue.counters = Counters(dict(fact.dead_by_reason), *fact.counters[:KINDS_COUNTED])
     queue.producers = Producers.load(fact.producers)
     queue.keys.load(fact.kept_keys)
 
@@ -248,15 +273,27 @@ def _take(queue: Queue, number: int, runs: Runs) -> list[Piece]:
         for run in runs:
             taken += lease.runs.take(*run)
     if count_pieces(taken) < count(runs):
-        taken += _take_anywhere(queue, runs)
+        taken += _take_living(queue, runs)
     return taken
+
+
+def _take_living(queue: Queue, runs: Runs) -> list[Piece]:
+    """Take the runs out of whatever has them, to be leased or to wait: dead letters are in their groups again."""
+    taken = _take_anywhere(queue, runs)
+    special.rejoin(queue, taken)
+    return taken
+
+
+def _must_have(queue: Queue, last: int) -> None:
+    """Count messages up to *last*, of which a fact speaks: they were put, even if that frame was damaged."""
+    if last > queue.next_sequence:
+        queue.counters.enqueued += last - queue.next_sequence
+        queue.next_sequence = last
 
 
 def _take_anywhere(queue: Queue, runs: Runs) -> list[Piece]:
     taken: list[Piece] = []
-    if runs and runs[-1].last > queue.next_sequence:  # they were put, but that frame was damaged
-        queue.counters.enqueued += runs[-1].last - queue.next_sequence
-        queue.next_sequence = runs[-1].last
+    _must_have(queue, runs[-1].last if runs else 0)
     for first, last in runs:
         taken += queue.ready.take(first, last)
         taken += queue.delayed.take(first, last)

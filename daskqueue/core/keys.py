@@ -52,5 +52,5 @@ class Keys:
         return tuple(rows if most is None else rows[-most:])
 
     def load(self, rows: Iterable[tuple[str, int, float]]) -> None:
-        """Keep what :meth:`dump` returned."""
-        self.kept.update({key: (sequence, until) for key, sequence, until in rows})
+        """Keep what :meth:`dump` returned; a key that a pending message has is that message's."""
+        self.kept.update({key: (sequence, until) for key, sequence, until in rows if key not in self.pending})

@@ -109,6 +109,9 @@ class Counters:
         )
 
 
+KINDS_COUNTED = len(Counters().numbers())  # those of a later version mean nothing here
+
+
 @dataclass(slots=True, eq=False)
 class HeldLease:
     """A lease that lives: what was granted and what is still out on it."""

@@ -8,18 +8,27 @@ from __future__ import annotations
 
 from typing import Any
 
-from daskqueue.core import special
+from daskqueue.core import readers, special
 from daskqueue.core.facts import Carried
+from daskqueue.core.invariants import InvariantError, check_shape
 from daskqueue.core.keys import CARRIED_KEYS
 from daskqueue.core.producers import Producers
-from daskqueue.core.queue import Counters, Finished, HeldLease, Queue, Settings
-from daskqueue.core.runs import RunMap, Runs, merge, subtract
+from daskqueue.core.queue import KINDS_COUNTED, Counters, Finished, HeldLease, Queue, Settings
+from daskqueue.core.runs import RunMap, merge, subtract
 from daskqueue.core.tally import DeadLetter, Tally
 from daskqueue.errors import CorruptionError, FormatError
 from daskqueue.message import Run, Terms
 
 VERSION = 1
 _NOTHING_SPECIAL: list[Any] = [[], [], [], [], [], []]
+
+_COUNTED = readers.rows(readers.text, readers.count)
+_READY = readers.run_rows(*readers.TALLY)
+_DELAYED = readers.run_rows(readers.moment, *readers.TALLY)
+_DEAD = readers.run_rows(readers.text, *readers.TALLY)
+_NOTES = readers.rows(readers.message, readers.octets)
+_ASKED = readers.run_rows()
+_DIED_AT = readers.run_rows(readers.moment)
 
 
 def snapshot(queue: Queue) -> list[Any]:
@@ -44,13 +53,15 @@ def restore(data: list[Any] | tuple[Any, ...], settings: Settings | None = None)
 
     Raises:
         FormatError: the snapshot was made by a later version.
-        CorruptionError: this is no snapshot.
+        CorruptionError: this is no snapshot, or one that contradicts itself.
     """
     try:
         version = data[0]
         if version == VERSION:
-            return _restore(data, settings or Settings())
-    except (TypeError, ValueError, IndexError, AttributeError) as error:
+            queue = _restore(data, settings or Settings())
+            check_shape(queue)
+            return queue
+    except (TypeError, ValueError, IndexError, KeyError, InvariantError) as error:
         raise CorruptionError(f"this is no snapshot of a queue: {error}") from error
     raise FormatError(f"a snapshot of version {version!r}; this daskqueue reads version {VERSION}")
 
@@ -73,23 +84,28 @@ def carry(queue: Queue) -> Carried:
 def _restore(data: list[Any] | tuple[Any, ...], settings: Settings) -> Queue:
     queue = Queue(settings)
     (_, numbers, (counters, dead_by_reason), producers, ready, delayed, dead, leases, finished, *later) = data
-    queue.next_sequence, queue.epoch, queue.next_lease, queue.paused = numbers
-    queue.committed = queue.next_sequence
-    queue.counters = Counters(dict(dead_by_reason), *counters)
-    queue.producers = Producers.load(producers)
+    last, epoch, next_lease, paused = numbers
+    queue.next_sequence = queue.committed = readers.below(readers.END + 1)(last)
+    queue.epoch, queue.next_lease = readers.count(epoch), readers.count(next_lease)
+    queue.paused = readers.flag(paused)
+    counted = [readers.count(number) for number in counters]
+    queue.counters = Counters(dict(_COUNTED(dead_by_reason)), *counted[:KINDS_COUNTED])
+    queue.producers = Producers.load(readers.producers(producers))
     chosen = later[0] if later else _NOTHING_SPECIAL
-    _restore_terms(queue, chosen[0])
-    for first, last, *tally in ready:
+    for first, last, *fields in readers.terms_rows(chosen[0]):
+        queue.terms.add(first, last, Terms(*fields))
+    for first, last, *tally in _READY(ready):
         for since, until, terms in special.with_terms(queue, first, last):
             queue.ready.add(since, until, Tally(*tally), terms.priority)
-    for first, last, due_at, *tally in delayed:
+    for first, last, due_at, *tally in _DELAYED(delayed):
         queue.delayed.add(first, last, due_at, Tally(*tally))
-    for first, last, reason, *tally in dead:
+    for first, last, reason, *tally in _DEAD(dead):
         queue.dead.add(first, last, DeadLetter(Tally(*tally), reason))
     for dumped in leases:
         _restore_lease(queue, dumped)
-    for number, epoch, granted, lost in finished:
-        queue.finished[number] = Finished(epoch, _runs(granted), _runs(lost))
+    for number, of_epoch, granted, lost in finished:
+        done = Finished(readers.count(of_epoch), readers.runs(granted), readers.runs(lost))
+        queue.finished[readers.count(number)] = done
     _restore_special(queue, chosen)
     return queue
 
@@ -106,24 +122,15 @@ def _dump_special(queue: Queue) -> list[Any]:
     ]
 
 
-def _restore_terms(queue: Queue, rows: list[Any]) -> None:
-    for first, last, *fields in rows:
-        queue.terms.add(first, last, Terms(*map(_frozen, fields[: len(Terms._fields)])))
-
-
-def _frozen(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
-
-
 def _restore_special(queue: Queue, chosen: list[Any]) -> None:
     _, kept_keys, notes, asked, blocked, died_at, *_later = chosen
-    queue.keys.load(kept_keys)
-    queue.notes.update({sequence: bytes(note) for sequence, note in notes})
-    for first, last in asked:
+    queue.keys.load(readers.kept_keys(kept_keys))
+    queue.notes.update(_NOTES(notes))
+    for first, last in _ASKED(asked):
         queue.asked.add(first, last, True)
-    for first, last, *tally in blocked:
+    for first, last, *tally in _READY(blocked):
         queue.blocked.add(first, last, Tally(*tally))
-    for first, last, at in died_at:
+    for first, last, at in _DIED_AT(died_at):
         for since, until, letter in queue.dead.take(first, last):
             queue.dead.add(since, until, letter._replace(died_at=at))
     dead = merge([entry[:2] for entry in queue.dead])
@@ -151,13 +158,18 @@ def _dump_lease(lease: HeldLease) -> tuple[Any, ...]:
 
 def _restore_lease(queue: Queue, dumped: list[Any]) -> None:
     number, epoch, consumer, pool, request, granted, entries, suspect, lost = dumped
-    runs = RunMap((first, last, Tally(*tally)) for first, last, *tally in entries)
-    queue.leases[number] = HeldLease(
-        number, epoch, consumer, pool, request, _runs(granted), runs, 0.0, suspect, _runs(lost)
+    runs = RunMap((first, last, Tally(*tally)) for first, last, *tally in _READY(entries))
+    lease = queue.leases[readers.count(number)] = HeldLease(
+        number,
+        readers.count(epoch),
+        readers.text(consumer),
+        readers.text(pool),
+        readers.integer(request),
+        readers.runs(granted),
+        runs,
+        0.0,
+        readers.flag(suspect),
+        readers.runs(lost),
     )
-    queue.held.setdefault(consumer, []).append(number)
+    queue.held.setdefault(lease.consumer, []).append(number)
     queue.deadlines.add(number, 0.0, queue.leases)
-
-
-def _runs(pairs: list[tuple[int, int]]) -> Runs:
-    return merge([(first, last) for first, last in pairs])

@@ -127,6 +127,26 @@ def _end_terms(queue: Queue, run: Run, at: float | None) -> None:
             _pass_turn(queue, terms.group, turn)
 
 
+def forget(queue: Queue, runs: Runs) -> None:
+    """Forget what was chosen for messages of which all is about to be said again."""
+    if queue.terms.count:
+        for run in runs:
+            _end_terms(queue, run, None)
+            queue.terms.take(*run)
+
+
+def rejoin(queue: Queue, pieces: Iterable[tuple[int, int, Tally]]) -> None:
+    """Put messages into the lines of their groups that may be dead letters; others are there already."""
+    if not queue.terms.count:
+        return
+    for first, last, _ in pieces:
+        for since, until, terms in list(queue.terms.pieces(first, last)):
+            if terms.group:
+                turn = queue.groups.turn(terms.group)
+                queue.groups.join(terms.group, since, until)
+                _pass_turn(queue, terms.group, turn)
+
+
 def noted_in(queue: Queue, runs: Runs) -> list[int]:
     """Return which messages of the runs have a note, in order."""
     if count(runs) < len(queue.notes):
@@ -141,13 +161,12 @@ def revive(queue: Queue, runs: Runs) -> None:
     for run in runs:
         for first, last, terms in list(queue.terms.pieces(*run)):
             queue.terms.take(first, last)  # they may be plain from here on
-            for since, until in _one_by_one(first, last) if terms.key else ((first, last),):
-                key = terms.key if terms.key not in queue.keys.pending else ""
-                begin(queue, since, until, terms._replace(expires_at=None, key=key))
-
-
-def _one_by_one(first: int, last: int) -> Iterator[tuple[int, int]]:
-    return ((sequence, sequence + 1) for sequence in range(first, last))
+            terms = terms._replace(expires_at=None)  # noqa: PLW2901  as they are from now on
+            if terms.key and terms.key not in queue.keys.pending:
+                begin(queue, first, first + 1, terms)  # only one of them has the key
+                first += 1  # noqa: PLW2901  the rest of the run
+            if first < last:
+                begin(queue, first, last, terms._replace(key=""))
 
 
 def split_asked(queue: Queue, runs: Runs) -> tuple[Runs, Runs]:

@@ -10,7 +10,8 @@ from daskqueue.batch import Batch
 from daskqueue.core.facts import Enqueued, Moved
 from daskqueue.engine.large import Reference, read_reference
 from daskqueue.engine.records import read_fact, read_moved
-from daskqueue.errors import BatchError, CorruptionError, StorageError
+from daskqueue.errors import BatchError, BatchFormatError, CorruptionError
+from daskqueue.layout import ALIGNED, MAGIC
 from daskqueue.message import Run
 from daskqueue.storage.frame import Frame
 from daskqueue.storage.large import LargeFiles
@@ -63,12 +64,20 @@ class BatchReader:
         return sorted(wanted - self._cache.keys())
 
     def read(self, stretch: Stretch) -> list[_Placed]:
-        """Return the record batches in *stretch*; damaged frames are left out. Safe in any thread."""
+        """Return the record batches in *stretch*; damaged ones are left out. Safe in any thread.
+
+        Raises:
+            StorageError: the disk cannot read now, or a later version wrote it.
+        """
+        return [placed for frame in self._log.readable(stretch) for placed in self._whole_batches(frame)]
+
+    def _whole_batches(self, frame: Frame) -> Iterator[_Placed]:
         try:
-            frames = self._log.read(stretch)
-        except CorruptionError:
-            frames, _ = self._log.salvage(stretch)
-        return [placed for frame in frames for placed in self._batches(frame)]
+            yield from self._batches(frame)
+        except BatchFormatError:
+            raise  # not damaged: a later version will read it
+        except (CorruptionError, BatchError):
+            pass
 
     def admit(self, stretch: Stretch, placed: list[_Placed]) -> None:
         """Keep what :meth:`read` returned, in the place of what was used longest ago."""
@@ -127,12 +136,33 @@ class BatchReader:
                 first += batch.count
 
     def _large_batch(self, reference: Reference) -> Batch | None:
-        """Return a record batch that is in a file; None if that is gone or damaged, which no frame would tell."""
+        """Return a record batch that is in a file; None if that is gone or damaged, which no frame would tell.
+
+        Raises:
+            StorageError: it cannot be read now.
+        """
         try:
             data = self._large.read(reference.name)
-            return Batch.parse(data) if len(data) == reference.size_bytes else None
-        except (StorageError, BatchError):
-            return None
+        except CorruptionError:
+            return None  # it is gone, and perhaps rightly so: this may be about others than are wanted
+        try:
+            if len(data) == reference.size_bytes:
+                return Batch.parse(data)
+        except BatchFormatError:
+            if not any(map(_is_whole, (known + data[len(known) :] for known in (MAGIC, ALIGNED)))):
+                raise
+        except BatchError:
+            pass
+        self._large.note_damage(reference.name, reference.size_bytes)
+        return None
+
+
+def _is_whole(data: bytes) -> bool:
+    try:
+        Batch.parse(data)
+    except BatchError:
+        return False
+    return True
 
 
 def _cut(found: list[_Placed], entry: Entry) -> Iterator[Slice]:

@@ -20,6 +20,7 @@ class GroupCommit:
         sync: blocking; makes everything in the log durable that was written before it.
         sync_all: blocking; the same for the results as well, which nobody waits for.
         covered: called on the event loop before a sync; its value is given to *synced* after it.
+        verify: raises where nothing may be answered any more; asked where no sync asks.
         thread: runs the syncs.
         lazy_seconds: None when callers of :meth:`durable` wait for the disk; otherwise they do not, and
             the disk follows after this time.
@@ -31,6 +32,7 @@ class GroupCommit:
         sync_all: Callable[[], object],
         covered: Callable[[], int],
         synced: Callable[[int], object],
+        verify: Callable[[], object],
         thread: Executor,
         lazy_seconds: float | None,
     ) -> None:
@@ -39,6 +41,7 @@ class GroupCommit:
         self._all = False
         self._covered = covered
         self._synced = synced
+        self._verify = verify
         self._thread = thread
         self._lazy_seconds = lazy_seconds
         # Everybody who waits has a future of his own: one who gives up takes nothing from the others.
@@ -46,6 +49,7 @@ class GroupCommit:
         self._wanted = False
         self._running = False
         self._timer: asyncio.TimerHandle | None = None
+        self._look: asyncio.TimerHandle | None = None
 
     async def durable(self) -> None:
         """Return once everything written so far is as durable as the queue's policy asks.
@@ -54,6 +58,7 @@ class GroupCommit:
             QueueFailedError: the sync failed; nothing of what it covered counts as durable.
         """
         if self._lazy_seconds is not None:
+            self._verify()
             self._synced(self._covered())
             self.soon()
             return
@@ -61,10 +66,13 @@ class GroupCommit:
 
     def soon(self) -> None:
         """See to it that all that is written so far is synced shortly, without waiting for it."""
-        if self._timer is None:
-            delay = LAZY_SYNC_SECONDS if self._lazy_seconds is None else self._lazy_seconds
-            if delay != float("inf"):
-                self._timer = asyncio.get_running_loop().call_later(delay, self._sync_in_background)
+        delay = LAZY_SYNC_SECONDS if self._lazy_seconds is None else self._lazy_seconds
+        later = asyncio.get_running_loop().call_later
+        if delay == float("inf"):
+            if self._look is None:
+                self._look = later(LAZY_SYNC_SECONDS, self._look_in_background)
+        elif self._timer is None:
+            self._timer = later(delay, self._sync_in_background)
 
     async def flush(self) -> None:
         """Sync all now, whatever the policy."""
@@ -72,15 +80,22 @@ class GroupCommit:
         await self._join_next()
 
     def close(self) -> None:
-        """Forget the pending timer; the caller has flushed."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        """Forget the pending timers; the caller has flushed."""
+        for timer in (self._timer, self._look):
+            if timer is not None:
+                timer.cancel()
+        self._timer = self._look = None
 
     def _sync_in_background(self) -> None:
         self._timer = None
         self._all = True
         self._want()
+
+    def _look_in_background(self) -> None:
+        """Without syncs nothing else would tell a queue of which nobody waits for an answer."""
+        self._look = None
+        with contextlib.suppress(QueueFailedError):  # it is the log's failure from now on
+            self._verify()
 
     def _join_next(self) -> asyncio.Future[None]:
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()

@@ -41,7 +41,12 @@ class Endings:
 
     def missing(self) -> Missing:
         """Return what is to be said of settled messages that :meth:`outcomes` knows nothing of."""
-        return self._ledger.outcomes.missing()
+        missing = self._ledger.outcomes.missing()
+        if not self._ledger.files.quarantine.places:
+            return missing
+        return missing._replace(
+            reason=f"{missing.reason}, or is in a part of the queue's files that is damaged (`daskqueue verify`)"
+        )
 
     async def page(self, pool: str, after: tuple[int, int] | None, max_bytes: int) -> Page:
         """Return a part of what the tasks of a consumer pool returned; see ``OutcomeStore.page``."""

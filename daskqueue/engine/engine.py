@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple
 
 from daskqueue.batch import Batch
@@ -22,10 +22,12 @@ from daskqueue.core.facts import Committed, Enqueued
 from daskqueue.core.runs import merge
 from daskqueue.core.tally import State
 from daskqueue.engine.batches import BatchReader
+from daskqueue.engine.book import Book
 from daskqueue.engine.commit import GroupCommit
 from daskqueue.engine.dead_letters import DeadLetters
 from daskqueue.engine.endings import Endings
 from daskqueue.engine.files import Files
+from daskqueue.engine.gaps import SKIPPED
 from daskqueue.engine.large import LARGE_BYTES, Reference, Sweeper, new_reference
 from daskqueue.engine.leases import Leases
 from daskqueue.engine.ledger import Ledger
@@ -34,10 +36,10 @@ from daskqueue.engine.outcomes import OutcomeStore
 from daskqueue.engine.overview import Overview
 from daskqueue.engine.reading import QueueReading, read
 from daskqueue.engine.records import fact_frame
-from daskqueue.engine.recovery import Book
+from daskqueue.engine.room import Room
 from daskqueue.engine.settings import QueueSettings
 from daskqueue.engine.upkeep import Upkeep
-from daskqueue.errors import QueueFullError, StorageError
+from daskqueue.errors import BatchError, DiskFullError, QueueFullError, StorageError
 from daskqueue.message import PutOptions, Run
 
 logger = logging.getLogger(__name__)
@@ -95,15 +97,17 @@ class Engine:
         self._reader = BatchReader(files.log, files.book.positions, files.large)
         self._outcomes: OutcomeStore = files.outcomes
         self._commit = GroupCommit(
-            self._meter.timed(files.log.sync),
+            self._meter.timed(files.sync_log),
             self._meter.timed(files.sync),
             lambda: self._queue.next_sequence,
             self._committed,
+            files.verify,
             thread,
             settings.lazy_seconds(),
         )
         self.ledger = Ledger(files, self._commit, clock, self._ended)
         self._upkeep = Upkeep(files, self._reader, thread, clock)
+        self._room = Room(files, thread, self._upkeep.relieve, self._room_again)
         self._sweeper = Sweeper(files, thread)
         self.leases = Leases(
             self.ledger, self._reader, self._meter, settings, thread, self.writable, on_ready
@@ -132,39 +136,68 @@ class Engine:
         Raises:
             BatchError: bytes that are no record batch; nothing is put.
             QueueFullError: no room for the first of them.
+            DiskFullError: no room on the disk for the first of them.
             StorageError: the disk refused.
         """
-        batches = [Batch.parse(data) for _, data, _ in puts]
+        batches = [_counted(Batch.parse(data)) for _, data, _ in puts]
         watch = Stopwatch()
-        references = await self._write_large(producer, puts, batches)
-        await self.writable()
-        now = self._clock.now()
+        refusal = await self._room.refusal() if self._files.reserve.full else None
+        references: dict[int, Reference] = {}
         firsts: list[int] = []
         try:
-            for put, batch in zip(puts, batches, strict=True):
-                firsts.append(self._put_one(producer, put, batch, now, references.pop(put[0], None)))
+            fitting = len(puts)
+            if refusal is None:
+                fitting = await self._write_large(producer, puts, batches, references)
+            await self.writable()
+            now = self._clock.now()
+            for put, batch in zip(puts[:fitting], batches, strict=False):
+                reference = references.get(put[0])
+                firsts.append(self._put_one(producer, put, batch, now, reference, refusal))
+        except DiskFullError as error:
+            self._room.start_if_due()
+            if not firsts:
+                raise self._files.disk_full() from error
         except QueueFullError:
             if not firsts:
                 raise
         finally:
-            self._book.large.gone += [reference.name for reference in references.values()]
+            self._forget_unused(references)
         await self._commit.durable()
         self._meter.put_seconds.observe(watch.seconds)
         return firsts
 
     async def _write_large(
-        self, producer: bytes, puts: Sequence[tuple[int, bytes, PutOptions]], batches: Sequence[Batch]
-    ) -> dict[int, Reference]:
-        """Put large record batches into files of their own, before the log speaks of them; by number."""
-        references: dict[int, Reference] = {}
-        for put, batch in zip(puts, batches, strict=True):
+        self,
+        producer: bytes,
+        puts: Sequence[tuple[int, bytes, PutOptions]],
+        batches: Sequence[Batch],
+        references: dict[int, Reference],
+    ) -> int:
+        """Put large record batches into files of their own, before the log speaks of them; return how many fit.
+
+        *references* gets them by number.
+        """
+        for place, (put, batch) in enumerate(zip(puts, batches, strict=True)):
             number, data, _ = put
             if len(data) < LARGE_BYTES or not self._would_take(producer, put, batch):
                 continue
-            references[number] = reference = new_reference(data)
+            reference = new_reference(data)
             loop = asyncio.get_running_loop()
-            await loop.run_in_executor(self._thread, self._files.large.write, reference.name, data)
-        return references
+            try:
+                await loop.run_in_executor(self._thread, self._files.write_large, reference.name, data)
+            except DiskFullError:
+                if not place:
+                    raise
+                return place
+            references[number] = reference
+        return len(puts)
+
+    def _forget_unused(self, references: dict[int, Reference]) -> None:
+        large = self._book.large
+        unused = [each.name for each in references.values() if not large.knows(each.name)]
+        if unused:
+            large.gone += unused
+            self._sweeper.start_if_due()
 
     def _would_take(self, producer: bytes, put: tuple[int, bytes, PutOptions], batch: Batch) -> bool:
         try:
@@ -184,17 +217,26 @@ class Engine:
         batch: Batch,
         now: float,
         reference: Reference | None,
+        refusal: DiskFullError | None,
     ) -> int:
         first, facts = self.ledger.decide(self._put_command(producer, put, batch))
-        for fact in facts:
-            if isinstance(fact, Enqueued):
-                beside = reference.pack() if reference else put[1]
-                (stretch,) = self._files.log.append([fact_frame(fact, beside)])
-                self._book.enter(fact, stretch, reference)
-                self._book.marks.note(first, now)
-                self._reader.remember(stretch, first, batch)
-            else:
-                self.ledger.record([fact])
+        *room, fact = facts
+        if not isinstance(fact, Enqueued):
+            self.ledger.record(facts)
+            return first
+        if refusal is not None:
+            raise refusal
+        beside = reference.pack() if reference else put[1]
+        # What has to make room goes with what it makes room for, or stays.
+        frames = [*map(fact_frame, room), fact_frame(fact, beside)]
+        *places, stretch = self.ledger.append(facts, frames, reserved=0.0)
+        for made, place in zip(room, places, strict=True):
+            self._book.enter(made, place)
+        self._book.enter(fact, stretch, reference)
+        self._book.marks.note(first, now)
+        self._reader.remember(stretch, first, batch)
+        if room:
+            self._on_settled()
         return first
 
     @property
@@ -250,6 +292,11 @@ class Engine:
         """Why the engine can do nothing more, None while it can."""
         return self._files.log.failure or self._outcomes.log.failure
 
+    @property
+    def ousted(self) -> Future[StorageError]:
+        """Done, with why, once the folder is known to be another's."""
+        return self._files.ousted
+
     def reading(self) -> QueueReading:
         """Return what metrics tell of the queue at this moment."""
         return read(self._files, self._meter, self._clock.now())
@@ -286,10 +333,13 @@ class Engine:
     async def close(self) -> None:
         """Sync, write a checkpoint, and give up the folder; a failed engine only gives it up."""
         await self._upkeep.wait()
+        self._room.close()
         try:
             await self._commit.flush()
             await self._sweeper.wait()
-            self._files.write_checkpoint(self._files.take_checkpoint(self._clock.now()))
+            taken = self._files.take_checkpoint(self._clock.now())
+            loop = asyncio.get_running_loop()
+            await loop.run_in_executor(self._thread, self._files.write_checkpoint, taken)
         except StorageError as error:
             # Nothing is lost by it: the next opening reads more of the log.
             logger.warning("A queue was closed without a checkpoint: %s", error)
@@ -299,6 +349,7 @@ class Engine:
     def abandon(self) -> None:
         """Give up the folder as it is: what a killed process would leave behind."""
         self._commit.close()
+        self._room.close()
         self._files.close()
 
     # Inside
@@ -308,6 +359,11 @@ class Engine:
         if self._queue.groups.lines:
             self._on_ready()  # it may be another's turn in a group
 
+    def _room_again(self) -> None:
+        self._upkeep.start_if_due()
+        self._on_settled()  # for puts that wait for room
+        self._on_ready()
+
     def _committed(self, sequence: int) -> None:
         fresh = sequence - self._queue.committed
         if fresh > 0:
@@ -316,3 +372,13 @@ class Engine:
         self._on_ready()
         self._upkeep.start_if_due()
         self._sweeper.start_if_due()
+        self._room.start_if_due()
+
+
+def _counted(batch: Batch) -> Batch:
+    """Return a record batch, if one put may have as many messages; equal ones without arguments take no bytes."""
+    if not 0 < batch.count < SKIPPED:
+        raise BatchError(
+            f"{batch.count} messages in one record batch; 1 to {SKIPPED - 1} may be put at a time"
+        )
+    return batch

@@ -6,9 +6,10 @@ import asyncio
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Executor
 from struct import Struct
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from daskqueue.clock import new_id
+from daskqueue.core import readers
 from daskqueue.core.runs import RunMap
 from daskqueue.errors import StorageError
 from daskqueue.storage.frame import Buffer
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
 LARGE_BYTES = 8 << 20
 
 _MAGIC = b"DQL\x01"  # a record batch begins with DQB
-_FORM = Struct("<4s16sQ")
+_NAME_BYTES = 16
+_FORM = Struct(f"<4s{_NAME_BYTES}sQ")
 
 
 class Reference(NamedTuple):
@@ -47,24 +49,44 @@ def read_reference(attachment: memoryview) -> Reference | None:
     return Reference(name.hex(), size)
 
 
+def _name(value: Any) -> str:
+    if len(bytes.fromhex(readers.text(value))) != _NAME_BYTES:
+        raise ValueError("no name of a large record batch")
+    return readers.text(value)
+
+
+_READ = readers.run_rows(_name)
+
+
 class LargeRuns:
     """Which messages are in which file, and which files nobody needs any more.
+
+    Args:
+        rows: what :meth:`dump` returned.
+
+    Raises:
+        TypeError: it did not return this.
+        ValueError: it did not return this.
 
     Attributes:
         gone: names of files whose messages are all settled, or were written into the log.
     """
 
-    def __init__(self, rows: Iterable[Sequence[int | str]] = ()) -> None:
+    def __init__(self, rows: Sequence[Sequence[int | str]] = ()) -> None:
         self.gone: list[str] = []
         self._runs: RunMap[str] = RunMap()
         self._left: dict[str, int] = {}
-        for first, last, name in rows:
-            self.add(int(first), int(last), str(name))
+        for first, last, name in _READ(rows):
+            self.add(first, last, name)
 
     @property
     def names(self) -> list[str]:
         """The files that are needed."""
         return list(self._left)
+
+    def knows(self, name: str) -> bool:
+        """Return whether a file is needed."""
+        return name in self._left
 
     def add(self, first: int, last: int, name: str) -> None:
         """Note that messages are in a file."""

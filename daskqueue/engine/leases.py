@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Collection, Coroutine, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 from daskqueue.clock import jitter
@@ -35,9 +37,15 @@ from daskqueue.engine.meter import Meter
 from daskqueue.engine.outcomes import cut
 from daskqueue.engine.records import FAILED, RETURNED, Outcome
 from daskqueue.engine.settings import QueueSettings
-from daskqueue.errors import StaleReceiptError
+from daskqueue.errors import DiskFullError, StaleReceiptError, StorageError
 from daskqueue.message import PLAIN, Run, Terms
 
+logger = logging.getLogger(__name__)
+
+# On a full disk leases take this part of the reserve: what is leased must be acked, with a result, from the rest.
+LEASING_PART = 0.125
+# What the disk did not read is not tried again for so long.
+READ_AGAIN_SECONDS = 5.0
 # A read larger than this leaves the event loop.
 _LARGE_READ_BYTES = 256 << 10
 
@@ -90,13 +98,17 @@ class Leases:
         """Hand out up to *want* messages, about *max_bytes* of them at most, but at least one.
 
         Returns:
-            The lease with its messages, or None when there is nothing for this consumer now.
+            The lease with its messages, or None when there is nothing for this consumer now. What the disk
+            cannot read just now is not among them, and is ready again a little later.
+
+        Raises:
+            DiskFullError: what is left of the reserve is for those who have messages already.
         """
         await self._writable()
         command = Lease(consumer, pool, request, want, self._settings.lease_seconds)
         grant, facts = self._ledger.decide(command)
         if grant is None:
-            self._ledger.record(facts)
+            self._ledger.record(facts, reserved=LEASING_PART)
             return None
         fitting = self._fitting(grant, max_bytes)
         if fitting < grant.count and facts:
@@ -104,12 +116,13 @@ class Leases:
             grant, facts = self._ledger.decide(command)
             if grant is None:
                 return None
-        self._ledger.record(facts)
+        self._ledger.record(facts, reserved=LEASING_PART)
         if facts:
             self._meter.leased(grant, self._ledger.book.marks, self._ledger.clock.now())
         await self._warm(grant.runs)
-        slices = tuple(self._reader.slices(grant.runs))
-        await self._bury_damaged(grant, slices)
+        slices, unreadable = self._read(grant.runs)
+        await self._put_aside(grant, unreadable)
+        await self._bury_damaged(grant, slices, unreadable)
         return Leased(*grant.receipt, slices, reads.notes_on(self._ledger.queue, grant.pieces))
 
     def ack(self, receipt: Receipt, runs: Iterable[Run], blob: bytes | None) -> int:
@@ -126,12 +139,12 @@ class Leases:
             settled, facts = self._ledger.decide(Ack(receipt, runs))
         except StaleReceiptError:
             return sum(run.count for run in runs)
-        self._meter.acked(settled.counted, self._ledger.book.marks, now)
         if lease is not None and blob is not None and settled.counted:
             returned = Outcome(RETURNED, lease.pool, lease.consumer, runs, blob)
             self._keep(returned, settled.counted)
             witness = self._ledger.outcomes.witness()
         self._ledger.record(facts, lambda fact: witness if isinstance(fact, Acked) else b"")
+        self._meter.acked(settled.counted, self._ledger.book.marks, now)
         return sum(run.count for run in settled.stale)
 
     def nack(self, receipt: Receipt, runs: Iterable[Run], blob: bytes, reason: str, *, final: bool) -> int:
@@ -191,7 +204,11 @@ class Leases:
     def progress(self, receipt: Receipt, sequence: int, note: bytes) -> bool:
         """Keep how far a leased message is, and prolong its lease; return whether the lease lives."""
         held, facts = self._ledger.decide(Note(receipt, sequence, note, self._settings.lease_seconds))
-        self._ledger.record(facts)
+        try:
+            self._ledger.record(facts, reserved=0.0)
+        except DiskFullError:
+            # A note is worth no room that acks may need; the sign of life counts.
+            self._ledger.record([fact for fact in facts if fact.volatile])
         return held
 
     def extend(self, consumer: str, leases: Collection[int]) -> tuple[int, ...]:
@@ -246,12 +263,42 @@ class Leases:
         if large or sum(stretch.length for stretch in cold) > _LARGE_READ_BYTES:
             loop = asyncio.get_running_loop()
             for stretch in cold:
-                placed = await loop.run_in_executor(self._thread, self._reader.read, stretch)
-                self._reader.admit(stretch, placed)
+                with suppress(StorageError):  # whoever reads it next hears of it again
+                    placed = await loop.run_in_executor(self._thread, self._reader.read, stretch)
+                    self._reader.admit(stretch, placed)
 
-    async def _bury_damaged(self, grant: Grant, slices: tuple[Slice, ...]) -> None:
-        """What was leased but cannot be read becomes a dead letter instead of being leased for ever."""
-        whole = merge(Run(part.first, part.first + part.size) for part in slices)
+    def _read(self, runs: tuple[Run, ...]) -> tuple[tuple[Slice, ...], tuple[Run, ...]]:
+        """Return the slices of messages, and the runs that the disk cannot read now."""
+        try:
+            return tuple(self._reader.slices(runs)), ()
+        except StorageError:
+            pass
+        slices: list[Slice] = []
+        unreadable: list[Run] = []
+        for run in runs:
+            for entry in self._ledger.book.positions.overlapping(*run):
+                part = Run(entry.first, entry.last)
+                try:
+                    slices += self._reader.slices([part])
+                except StorageError as error:
+                    logger.warning(
+                        "Messages %d to %d are tried again later: %s", part.first, part.last - 1, error
+                    )
+                    unreadable.append(part)
+        return tuple(slices), merge(unreadable)
+
+    async def _put_aside(self, grant: Grant, unreadable: tuple[Run, ...]) -> None:
+        """Let messages that the disk did not read wait for a while: it may have been too busy, and others go on."""
+        if unreadable:
+            await self._writable()
+            self._settle(Release(grant.receipt, unreadable, READ_AGAIN_SECONDS))
+            self._on_ready()
+
+    async def _bury_damaged(
+        self, grant: Grant, slices: tuple[Slice, ...], unreadable: tuple[Run, ...]
+    ) -> None:
+        """What was leased but is damaged becomes a dead letter instead of being leased for ever."""
+        whole = merge([*unreadable, *(Run(part.first, part.first + part.size) for part in slices)])
         if whole != grant.runs:
             await self._writable()
             lost = subtract(grant.runs, whole)

@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from daskqueue.batch import Batch
 from daskqueue.core.runs import Runs, count, intersect
 from daskqueue.engine.records import OUTCOME, RETURNED, Outcome, outcome_frame, read_outcome
-from daskqueue.errors import StorageError
+from daskqueue.errors import BatchError, CorruptionError, StorageError
 from daskqueue.message import Run
 from daskqueue.storage.frame import Frame
-from daskqueue.storage.log import Log, Position, Stretch
+from daskqueue.storage.log import Log, Position, Replay, Stretch
 from daskqueue.storage.positions import Positions
 
 SEGMENT_BYTES = 16 << 20
 SMALLEST_SEGMENT_BYTES = 64 << 10
 # Results are dropped a segment at a time: this many of them share what the results may take.
 SEGMENTS = 8
+# A longer segment is not empty, or was made by an opening that found very many others.
+MOST_EMPTY_BYTES = 4 << 10
 # A single result is looked for in at most so many bytes of others.
 JOINED_BYTES = 4 << 10
 
@@ -94,13 +96,30 @@ class OutcomeLog:
         self._sealed_at = deque((number, known.get(number, now)) for number in self._unscanned)
         self.log.start(0)
 
-    def append(self, outcome: Outcome, now: float) -> None:
+    def retire_empty(self) -> None:
+        """Forget the oldest segments that hold nothing: each opening makes one, and :meth:`drop` deletes them."""
+        for segment in self.log.segments:
+            if segment.number not in self._unscanned or segment.length > MOST_EMPTY_BYTES:
+                break
+            replay = self.log.scan(segment.number)
+            if any(True for _ in replay) or replay.report.damaged:
+                break
+            self._oldest = segment.number + 1
+            self._unscanned.remove(segment.number)
+            self._sealed_at.popleft()
+
+    def append(self, outcome: Outcome, now: float, reserved: float = 1.0) -> None:
         """Write an outcome to the page cache; the next sync of the queue covers it."""
-        (stretch,) = self.log.append([outcome_frame(outcome._replace(at=now))])
+        (stretch,) = self.log.append([outcome_frame(outcome._replace(at=now))], reserved)
         if self._begun_at is None:
             self._begun_at = now
         self._enter(outcome, stretch)
         self._forget_surplus()
+
+    def forget(self, runs: Runs) -> None:
+        """Find nothing about some messages any more, until their next outcome is written."""
+        for run in runs:
+            self._index.remove(run.first, run.last)
 
     @property
     def scanned(self) -> bool:
@@ -116,12 +135,13 @@ class OutcomeLog:
         """Return what earlier openings left, for :meth:`admit_old`; blocking, safe in any thread."""
         found: list[Old] = []
         for number in list(self._unscanned):
-            # A segment may be retired meanwhile: what was in it is then no longer kept.
-            with contextlib.suppress(StorageError):
-                frames = (
-                    (frame, stretch) for frame, stretch in self.log.scan(number) if frame.kind == OUTCOME
-                )
-                found.extend((read_outcome(frame)._replace(blob=b""), stretch) for frame, stretch in frames)
+            try:
+                old = _outcomes(self.log.scan(number))
+                found.extend((outcome._replace(blob=b""), stretch) for outcome, stretch in old)
+            except StorageError:
+                # It may have been retired meanwhile: what was in it is then no longer kept.
+                if number in self._unscanned:
+                    raise
         return found
 
     def admit_old(self, old: list[Old]) -> None:
@@ -144,7 +164,7 @@ class OutcomeLog:
         """Yield the outcomes of the messages of *run* that have one, cut to them."""
         for entry in self._index.overlapping(run.first, run.last):
             if entry.stretch.segment >= self._oldest:
-                found = self._cut(self.log.read(entry.stretch), Run(entry.first, entry.last))
+                found = self._cut(self.log.readable(entry.stretch), Run(entry.first, entry.last))
                 yield from filter(lambda outcome: self._is_young(outcome, now), found)
 
     def read_page(self, pool: str, after: tuple[int, int] | None, max_bytes: int, now: float) -> RawPage:
@@ -158,12 +178,12 @@ class OutcomeLog:
         """
         found: list[tuple[Outcome, Stretch]] = []
         size = 0
-        for frame, stretch in self.log.replay(Position(*after) if after else self._began.get(pool)):
-            if frame.kind == OUTCOME:
-                outcome = read_outcome(frame)
-                if outcome.pool == pool and outcome.state == RETURNED and self._is_young(outcome, now):
-                    found.append((outcome._replace(blob=bytes(outcome.blob)), stretch))
-                    size += len(outcome.blob)
+        for outcome, stretch in _outcomes(
+            self.log.replay(Position(*after) if after else self._began.get(pool))
+        ):
+            if outcome.pool == pool and outcome.state == RETURNED and self._is_young(outcome, now):
+                found.append((outcome._replace(blob=bytes(outcome.blob)), stretch))
+                size += len(outcome.blob)
             if size >= max_bytes:
                 return RawPage(found, (stretch.segment, stretch.offset + stretch.length))
         return RawPage(found, None)
@@ -180,12 +200,13 @@ class OutcomeLog:
     def roll(self, now: float) -> None:
         """Seal a segment that is full, or so old that it may have to go soon; blocking, for the engine's thread."""
         if self._should_roll(now):
-            self._sealed_at.append((self.log.segments[-1].number, now))
-            self._begun_at = None
+            number = self.log.segments[-1].number
             self.log.roll(0)
+            self._sealed_at.append((number, now))
+            self._begun_at = None
 
-    def retire(self, now: float) -> list[int]:
-        """Forget what is too old or too much; return the numbers of the segments that may be dropped."""
+    def retire(self, now: float) -> None:
+        """Forget what is too old or too much; :meth:`drop` deletes it."""
         numbers: list[int] = []
         size = self.log.size_bytes
         lengths = {segment.number: segment.length for segment in self.log.segments}
@@ -204,12 +225,12 @@ class OutcomeLog:
             )
             while self._counted and self._counted[0][1].segment < self._oldest:
                 self._count -= count(self._counted.popleft()[0])
-        return numbers
 
-    def drop(self, numbers: Iterable[int]) -> None:
-        """Delete segments that were retired; blocking."""
-        for number in numbers:
-            self.log.drop(number)
+    def drop(self) -> None:
+        """Delete segments that were retired, now or when the disk refused; blocking."""
+        for segment in self.log.segments:
+            if segment.number < self._oldest:
+                self.log.drop(segment.number)
 
     def _should_roll(self, now: float) -> bool:
         old = self._begun_at is not None and self._begun_at < now - self._bounds.ttl_seconds / SEGMENTS
@@ -266,8 +287,20 @@ class OutcomeLog:
 
     def _cut(self, frames: Iterable[Frame], wanted: Run) -> Iterator[Outcome]:
         for frame in frames:
-            if frame.kind == OUTCOME:
-                yield from cut(read_outcome(frame), [wanted])
+            with suppress(CorruptionError, BatchError):
+                if frame.kind == OUTCOME:
+                    yield from cut(read_outcome(frame), [wanted])
+
+
+def _outcomes(replay: Replay) -> Iterator[tuple[Outcome, Stretch]]:
+    """Yield the outcomes of a log; what makes no sense is noted as damage, unknown kinds are left alone."""
+    for frame, stretch in replay:
+        if frame.kind != OUTCOME:
+            continue
+        try:
+            yield read_outcome(frame), stretch
+        except CorruptionError:
+            replay.damage(stretch)
 
 
 def cut(outcome: Outcome, wanted: Iterable[Run]) -> Iterator[Outcome]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from daskqueue.clock import Clock
+from daskqueue.core.runs import Runs
 from daskqueue.engine.outcome_log import Bounds, Old, OutcomeLog, Page, RawPage, Sealed, cut
 from daskqueue.engine.records import LOST, RETURNED, UNKEPT, Outcome, Witness, witness_bytes
 from daskqueue.engine.settings import QueueSettings
@@ -14,7 +15,7 @@ from daskqueue.message import Run
 from daskqueue.storage.log import Log
 from daskqueue.storage.memory import MemoryFileSystem
 
-__all__ = ["Missing", "Old", "OutcomeStore", "Page", "RawPage", "Retired", "cut"]
+__all__ = ["Missing", "Old", "OutcomeStore", "Page", "RawPage", "cut"]
 
 _FOLDER = Path("/results")
 
@@ -24,13 +25,6 @@ class Missing(NamedTuple):
 
     state: str
     reason: str
-
-
-class Retired(NamedTuple):
-    """Segments that may be dropped: on the disk, and in memory."""
-
-    written: list[int]
-    remembered: list[int]
 
 
 class OutcomeStore:
@@ -63,12 +57,20 @@ class OutcomeStore:
         for log in self._logs:
             log.start(self._clock.now())
 
-    def append(self, outcome: Outcome) -> None:
-        """Keep an outcome, as far as its kind is kept; the next sync of the queue covers it."""
+    def append(self, outcome: Outcome, reserved: float = 1.0) -> None:
+        """Keep an outcome, as far as its kind is kept; the next sync of the queue covers it.
+
+        Raises:
+            DiskFullError: there is no room for it, not even in the part of the reserve that it may use.
+        """
         if outcome.state != RETURNED:
-            self._written.append(outcome, self._clock.now())
+            self._written.append(outcome, self._clock.now(), reserved)
         elif self._settings.results != "none":
-            (self._remembered or self._written).append(outcome, self._clock.now())
+            (self._remembered or self._written).append(outcome, self._clock.now(), reserved)
+
+    def take_back(self, runs: Runs) -> None:
+        """Forget the outcome that was just written of messages that have not ended after all."""
+        self._written.forget(runs)
 
     def witness(self) -> bytes:
         """Return what an ack must say of the results that were appended for it; nothing unless they are durable."""
@@ -136,15 +138,19 @@ class OutcomeStore:
         for log in self._logs:
             log.roll(now)
 
-    def retire(self, now: float) -> Retired:
-        """Forget what is too old or too much; return what may be dropped."""
-        return Retired(self._written.retire(now), self._remembered.retire(now) if self._remembered else [])
+    def retire(self, now: float) -> None:
+        """Forget what is too old or too much; :meth:`drop` deletes it."""
+        for log in self._logs:
+            log.retire(now)
 
-    def drop(self, retired: Retired) -> None:
+    def retire_empty(self) -> None:
+        """Forget the oldest segments on the disk as long as they hold nothing."""
+        self._written.retire_empty()
+
+    def drop(self) -> None:
         """Delete what was retired; blocking."""
-        self._written.drop(retired.written)
-        if self._remembered is not None:
-            self._remembered.drop(retired.remembered)
+        for log in self._logs:
+            log.drop()
 
     def close(self) -> None:
         """Close the files."""

@@ -102,6 +102,7 @@ class Overview:
             "log_bytes": reading.log_bytes,
             "results_bytes": reading.results_bytes,
             "corrupt_records": reading.corrupt_records,
+            "quarantined_files": reading.quarantined_files,
             "epoch": reading.epoch,
         }
 

@@ -32,10 +32,12 @@ class QueueReading:
         results_bytes: of the segments with results.
         segments: files of both kinds.
         volume: the room where the folder lies; None if the disk does not say.
-        corrupt_records: places found damaged at the opening, and messages that could not be read since.
+        corrupt_records: places found damaged since the opening, and messages that could not be read.
+        quarantined_files: files that were kept because they are damaged.
         recovery_seconds: how long the opening took.
         epoch: which opening of the folder this is.
         failure: why nothing can be written any more; empty while all is well.
+        full: whether new messages are refused because the disk is full.
     """
 
     messages: dict[State, int]
@@ -48,9 +50,11 @@ class QueueReading:
     segments: int
     volume: Volume | None
     corrupt_records: int
+    quarantined_files: int
     recovery_seconds: float
     epoch: int
     failure: str
+    full: bool = False
 
     def as_stats(self) -> dict[str, Any]:
         """Return the part of a host's ``/stats`` that the queue knows."""
@@ -89,10 +93,12 @@ def read(files: Files, meter: Meter, now: float) -> QueueReading:
         results_bytes=files.outcomes.size_bytes,
         segments=len(log) + files.outcomes.segments,
         volume=files.volume(),
-        corrupt_records=files.recovered.damaged_frames + meter.damaged,
+        corrupt_records=files.quarantine.places + meter.damaged,
+        quarantined_files=files.quarantine.files,
         recovery_seconds=files.recovered.seconds,
         epoch=queue.epoch,
         failure=files.log.failure or files.outcomes.log.failure or "",
+        full=files.reserve.full,
     )
 
 

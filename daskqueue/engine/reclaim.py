@@ -13,26 +13,27 @@ from daskqueue.core.facts import Moved
 from daskqueue.core.queue import Queue
 from daskqueue.core.runs import merge, subtract
 from daskqueue.engine.batches import BatchReader
-from daskqueue.engine.files import Files
+from daskqueue.engine.files import SETTLED_PART, Files
 from daskqueue.engine.records import fact_frame, moved_attachment
 from daskqueue.message import Run
 from daskqueue.storage.log import Stretch
 
-# Old segments are emptied when this part of the log, or more, is settled ...
-SETTLED_PART = 0.75
-# ... but not for less than this many segments.
+# Old segments are not emptied as long as there are fewer than this; after a full disk any is worth it.
 FEWEST_SEGMENTS = 4
+FEWEST_EARLY = 2
+# Room on a full disk that the survivors may take of the reserve: what they leave is larger.
+RESERVED_PART = 0.5
 # The event loop is given back after this much was rewritten.
 PAUSE_BYTES = 1 << 20
 
 
-async def move_survivors(files: Files, reader: BatchReader, now: float) -> None:
+async def move_survivors(files: Files, reader: BatchReader, now: float, early: bool = False) -> None:
     """Rewrite what still lives in the oldest segment behind the tail of the log, if most of the log is settled.
 
     Leased messages stay where they are, and keep their segment, until they are settled.
     """
     segments = files.log.segments
-    if len(segments) < FEWEST_SEGMENTS:
+    if len(segments) < (FEWEST_EARLY if early else FEWEST_SEGMENTS):
         return
     rows = files.book.positions.dump()
     if _surviving_bytes(files, rows) > (1 - SETTLED_PART) * files.log.size_bytes:
@@ -71,7 +72,7 @@ def _alike(queue: Queue, run: Run, now: float) -> Iterator[Run]:
 
 
 def _move(files: Files, reader: BatchReader, run: Run, now: float) -> None:
-    """Write a run again: what of it can be read, and the failures of dead letters where each has its own."""
+    """Write a run again, with what of it can be read, and the failures of dead letters where each has its own."""
     for moved, data in _readable(reader, run):
         outcomes = [
             outcome
@@ -82,12 +83,17 @@ def _move(files: Files, reader: BatchReader, run: Run, now: float) -> None:
         failures = b"".join(bytes(outcome.blob) for outcome in outcomes) if told == (moved,) else b""
         _, facts = decide(files.book.queue, Move(moved), now)
         for fact in facts:
-            (stretch,) = files.log.append([fact_frame(fact, *moved_attachment(data, failures))])
+            (stretch,) = files.log.append(
+                [fact_frame(fact, *moved_attachment(data, failures))], RESERVED_PART
+            )
             files.book.enter(fact, stretch)
 
 
 def _readable(reader: BatchReader, run: Run) -> Iterator[tuple[Run, bytes]]:
-    """Yield the parts of a run whose bytes are whole, next to each other, with their record batches."""
+    """Yield the parts of a run whose bytes are whole, next to each other, with their record batches.
+
+    Then the damaged ones, without any: they are moved, too, or their segment could never go.
+    """
     parts: list[tuple[Run, bytes]] = []
     for piece in reader.slices([run]):
         part = Run(piece.first, piece.first + piece.size)
@@ -97,3 +103,4 @@ def _readable(reader: BatchReader, run: Run) -> Iterator[tuple[Run, bytes]]:
         else:
             parts.append((part, piece.data))
     yield from parts
+    yield from ((part, b"") for part in subtract((run,), merge([part for part, _ in parts])))

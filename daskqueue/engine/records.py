@@ -8,8 +8,11 @@ from typing import Any, NamedTuple
 
 import msgpack
 
-from daskqueue.core.encode import decode, encode
-from daskqueue.core.facts import Fact
+from daskqueue.core import readers
+from daskqueue.core.encode import decode, encode, is_known
+from daskqueue.core.facts import Fact, Moved
+from daskqueue.core.runs import Runs, merge
+from daskqueue.errors import CorruptionError
 from daskqueue.message import Run
 from daskqueue.storage.frame import Buffer, Frame
 from daskqueue.storage.log import Position
@@ -63,10 +66,33 @@ def fact_frame(fact: Fact, *attachment: Buffer) -> tuple[int, list[Buffer]]:
 
 
 def read_fact(frame: Frame) -> tuple[Fact | None, memoryview]:
-    """Return the fact of a frame (None for a kind this version does not know) and its attachment."""
-    (length,) = _LENGTH.unpack_from(frame.payload)
-    end = _LENGTH.size + length
-    return decode(frame.kind, frame.payload[_LENGTH.size : end]), frame.payload[end:]
+    """Return the fact of a frame (None for a kind this version does not know) and its attachment.
+
+    Raises:
+        CorruptionError: the frame is whole, but what it says makes no sense.
+    """
+    if not is_known(frame.kind):
+        return None, frame.payload  # what a later version means by it is not known
+    head, attachment = _split(frame.payload)
+    fact = decode(frame.kind, head)
+    if type(fact) is Moved and len(moved_runs(fact)) != 1:
+        raise CorruptionError("no Moved: it is not about one run")
+    return fact, attachment
+
+
+def moved_runs(fact: Moved) -> Runs:
+    """Return the messages that a Moved fact is about."""
+    return merge([row[:2] for rows in (fact.ready, fact.delayed, fact.dead) for row in rows])
+
+
+def _split(payload: memoryview) -> tuple[memoryview, memoryview]:
+    """Return the part of a payload whose length stands before it, and what follows it."""
+    if len(payload) < _LENGTH.size:
+        raise CorruptionError(f"{len(payload)} bytes are too few for a length")
+    end = _LENGTH.size + _LENGTH.unpack_from(payload)[0]
+    if end > len(payload):
+        raise CorruptionError(f"{len(payload)} bytes where there should be {end} or more")
+    return payload[_LENGTH.size : end], payload[end:]
 
 
 def witness_bytes(witness: Witness) -> bytes:
@@ -80,14 +106,26 @@ def position_bytes(position: Position) -> bytes:
 
 
 def read_position(attachment: memoryview) -> Position:
-    """Return what :func:`position_bytes` made."""
+    """Return what :func:`position_bytes` made.
+
+    Raises:
+        CorruptionError: it did not make this.
+    """
+    if len(attachment) < _POSITION.size:
+        raise CorruptionError(f"{len(attachment)} bytes are too few for a position")
     return Position(*_POSITION.unpack_from(attachment))
 
 
 def read_witness(attachment: memoryview) -> Witness | None:
-    """Return what :func:`witness_bytes` made; None for an ack that kept no results."""
+    """Return what :func:`witness_bytes` made; None for an ack that kept no results.
+
+    Raises:
+        CorruptionError: it did not make this.
+    """
     if not len(attachment):
         return None
+    if len(attachment) < _WITNESS.size:
+        raise CorruptionError(f"{len(attachment)} bytes are too few for a witness")
     fields = _WITNESS.unpack_from(attachment)
     return Witness(Position(*fields[:2]), Position(*fields[2:]))
 
@@ -99,12 +137,19 @@ def outcome_frame(outcome: Outcome) -> tuple[int, list[Buffer]]:
 
 
 def read_outcome(frame: Frame) -> Outcome:
-    """Return what :func:`outcome_frame` wrote."""
-    (length,) = _LENGTH.unpack_from(frame.payload)
-    end = _LENGTH.size + length
-    state, pool, consumer, runs, reason, *later = msgpack.unpackb(frame.payload[_LENGTH.size : end])
-    kept = tuple(Run(*run) for run in runs)
-    return Outcome(state, pool, consumer, kept, frame.payload[end:], reason, later[0] if later else 0.0)
+    """Return what :func:`outcome_frame` wrote.
+
+    Raises:
+        CorruptionError: it did not write this.
+    """
+    head, blob = _split(frame.payload)
+    try:
+        state, pool, consumer, runs, reason, *later = msgpack.unpackb(head, use_list=False)
+        state, pool, consumer, reason = readers.texts((state, pool, consumer, reason))
+        at = readers.moment(later[0]) if later else 0.0
+        return Outcome(state, pool, consumer, readers.runs(runs), blob, reason, at)
+    except (ValueError, TypeError, RecursionError, msgpack.UnpackException) as error:
+        raise CorruptionError(f"no outcome: {error}") from error
 
 
 def moved_attachment(batches: bytes, failures: bytes) -> list[Buffer]:
@@ -113,7 +158,9 @@ def moved_attachment(batches: bytes, failures: bytes) -> list[Buffer]:
 
 
 def read_moved(attachment: memoryview) -> tuple[memoryview, memoryview]:
-    """Return the two parts of what :func:`moved_attachment` made."""
-    (length,) = _LENGTH.unpack_from(attachment)
-    end = _LENGTH.size + length
-    return attachment[_LENGTH.size : end], attachment[end:]
+    """Return the two parts of what :func:`moved_attachment` made.
+
+    Raises:
+        CorruptionError: it did not make this.
+    """
+    return _split(attachment)

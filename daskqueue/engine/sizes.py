@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from math import inf
+from typing import Any
 
+from daskqueue.core import readers
 from daskqueue.core.runs import RunMap, merge, subtract
 from daskqueue.message import Run
 
@@ -11,6 +14,16 @@ from daskqueue.message import Run
 JOINED_BYTES = 64 << 10
 
 Row = tuple[int, int, float]
+
+
+def _bytes_each(value: Any) -> float:
+    each = readers.moment(value)
+    if not 0 <= each < inf:
+        raise ValueError("a message takes no such number of bytes")
+    return each
+
+
+_READ = readers.run_rows(_bytes_each)
 
 
 class Sizes:
@@ -92,16 +105,22 @@ class Sizes:
 
     @classmethod
     def load(cls, rows: Sequence[Iterable[Sequence[float]]]) -> Sizes:
-        """Return what :meth:`dump` was called on."""
+        """Return what :meth:`dump` was called on.
+
+        Raises:
+            TypeError: it did not return this.
+            ValueError: it did not return this.
+        """
         sizes = cls()
-        live, dead = rows
+        live, dead = map(_READ, rows)
+        readers.in_order(tuple(sorted(live + dead)))
         for first, last, each in live:
-            sizes._each.add(int(first), int(last), each)
+            sizes._each.add(first, last, each)
             sizes._total += (last - first) * each
-            sizes._tail_first = sizes._tail_last = int(last)
+            sizes._tail_first = sizes._tail_last = last
         for first, last, each in dead:
-            sizes._dead.add(int(first), int(last), each)
-            sizes._tail_first = sizes._tail_last = max(sizes._tail_last, int(last))
+            sizes._dead.add(first, last, each)
+            sizes._tail_first = sizes._tail_last = max(sizes._tail_last, last)
         return sizes
 
     def _settle(self) -> None:

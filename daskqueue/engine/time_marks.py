@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 
+from daskqueue.core import readers
 from daskqueue.engine.histogram import INFINITY
 
 # Marks are nowhere closer than this ...
@@ -15,6 +16,8 @@ COARSENESS = 1 / 128
 _FEWEST_NEW = 256
 # A run over more marks than this is measured by so many of them.
 _MAX_STEPS = 8
+
+_READ = readers.rows(readers.below(readers.END + 1), readers.moment)
 
 
 class TimeMarks:
@@ -70,10 +73,18 @@ class TimeMarks:
 
     @classmethod
     def load(cls, rows: Sequence[Sequence[float]]) -> TimeMarks:
-        """Return what :meth:`dump` was called on."""
+        """Return what :meth:`dump` was called on.
+
+        Raises:
+            TypeError: it did not return this.
+            ValueError: it did not return this.
+        """
         marks = cls()
-        marks._sequences = [int(row[0]) for row in rows]
-        marks._times = [row[1] for row in rows]
+        known = _READ(rows)
+        marks._sequences = [row[0] for row in known]
+        marks._times = [row[1] for row in known]
+        if marks._sequences != sorted(marks._sequences):
+            raise ValueError("marks are out of order")
         marks._thin_at = len(rows) + _FEWEST_NEW
         return marks
 

@@ -48,7 +48,7 @@ class QueueSource:
         """Yield all that there is to tell now."""
         reading = self._read()
         yield self._sample("info", 1, self._durability, _version())
-        yield self._sample("writable", 0 if reading is None or reading.failure else 1)
+        yield self._sample("writable", 0 if reading is None or reading.failure or reading.full else 1)
         yield self._sample("consumers", self._consumers())
         yield from self._measured()
         if reading is not None:
@@ -69,7 +69,7 @@ class QueueSource:
             *((("fsync_seconds", meter.fsync_seconds),) if self._on_disk else ()),
         ):
             yield Sample(f"daskqueue_{name}", (self._label,), histogram)
-        for reason, count in {"full": 0, **meter.rejected}.items():
+        for reason, count in {"full": 0, "disk_full": 0, **meter.rejected}.items():
             yield self._sample("rejected_total", count, reason)
 
     def _states(self, reading: QueueReading) -> Iterator[Sample]:

@@ -65,7 +65,7 @@ METRICS = (
     _queue(
         "rejected_total",
         "counter",
-        "Puts that were refused; full: the queue had no room in time.",
+        "Puts that were refused; full: the queue had no room in time; disk_full: the disk had none.",
         "reason",
         dashboard=True,
     ),
@@ -134,7 +134,11 @@ METRICS = (
         "Places found damaged when the queue was opened, and messages that could not be read since.",
     ),
     _queue("recovery_seconds", "gauge", "How long the last opening of the queue took."),
-    _queue("writable", "gauge", "1 while the queue takes messages, 0 when it failed or is not open."),
+    _queue(
+        "writable",
+        "gauge",
+        "1 while the queue takes messages, 0 when it failed, its disk is full, or it is not open.",
+    ),
     _queue("paused", "gauge", "1 while the queue hands out nothing because somebody paused it."),
     _queue("epoch", "gauge", "Which opening of its folder this is: 1, 2, ..."),
     _queue(

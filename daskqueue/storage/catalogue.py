@@ -8,11 +8,13 @@ authority (the crash hit before their first frame was whole, or it is damaged) c
 
 from __future__ import annotations
 
+from functools import partial
 from typing import NamedTuple
 
-from daskqueue.errors import FolderError
+from daskqueue.errors import CorruptionError, FolderError
 from daskqueue.storage.frame import HEADER_BYTES as FRAME_HEADER_BYTES
 from daskqueue.storage.frame import LENGTHS, decode
+from daskqueue.storage.scan import scan
 from daskqueue.storage.segment import (
     HEADER_BYTES,
     Header,
@@ -44,18 +46,21 @@ class _File(NamedTuple):
     size: int
     header: Header | None
     opening: Opening | None = None  # read only where it decides something
+    refusal: FolderError | None = None  # it begins like no segment, or like another one
+    claimed: int | None = None  # the number of that one
 
     @property
     def stated(self) -> Header | Opening | None:
         return self.header or self.opening
 
 
-def survey(place: SegmentFolder, queue_id: bytes | None) -> Catalogue:
+def survey(place: SegmentFolder, queue_id: bytes | None, *, sure: bool = False) -> Catalogue:
     """Return which segments of a folder count; nothing is written.
 
     Args:
         place: the folder, and how the names of the segments end.
         queue_id: the 16 bytes that they must carry; None takes those of the first whole header.
+        sure: whether it is known that the folder is this queue's, whatever its files begin with.
 
     Raises:
         FolderError: the folder cannot be read, or holds files of another queue or of no queue.
@@ -63,7 +68,9 @@ def survey(place: SegmentFolder, queue_id: bytes | None) -> Catalogue:
     """
     try:
         files = [_look(place, number) for number in place.numbers()]
-        queue_id = _agree(place, files, queue_id)
+        queue_id, files = _agree(place, files, queue_id)
+        if not sure:
+            _refuse_foreign(place, files, queue_id)
         if queue_id is None:
             return Catalogue(None, [], [file.number for file in files], [], _highest(files), 0)
         return _judge(place, queue_id, files)
@@ -73,13 +80,57 @@ def survey(place: SegmentFolder, queue_id: bytes | None) -> Catalogue:
         raise FolderError(f"cannot read the folder {place.path}: {error}") from error
 
 
+def find_queue_id(place: SegmentFolder) -> bytes | None:
+    """Return the queue id of the first whole header in a folder; None without any.
+
+    Raises:
+        FolderError: the folder cannot be read.
+        FormatError: a newer version wrote there.
+    """
+    try:
+        headers = (_look(place, number).header for number in place.numbers())
+        return next((header.queue_id for header in headers if header is not None), None)
+    except OSError as error:
+        raise FolderError(f"cannot read the folder {place.path}: {error}") from error
+
+
 def _look(place: SegmentFolder, number: int) -> _File:
     handle = place.fs.open(place.file(number))
     try:
         data, size = place.fs.read(handle, 0, HEADER_BYTES), place.fs.size(handle)
     finally:
         place.fs.close(handle)
-    return _File(number, size, decode_header(data, str(place.file(number))))
+    try:
+        header = decode_header(data, str(place.file(number)))
+    except FolderError as error:
+        return _File(number, size, None, refusal=error)
+    if header is not None and header.number != number:
+        error = FolderError(f"{place.file(number)} is segment {header.number} under another name")
+        return _File(number, size, None, refusal=error, claimed=header.number)
+    return _File(number, size, header)
+
+
+def _refuse_foreign(place: SegmentFolder, files: list[_File], queue_id: bytes | None) -> None:
+    """Raise if a file begins like no segment, and nothing else says that this is the folder of a queue.
+
+    Beside whole segments it is a damaged one, or one that was being made when the power failed.
+    """
+    if any(file.header for file in files):
+        return
+    for number, _, _, _, refusal, _ in files:
+        if refusal is not None and (queue_id is None or not has_frames(place, queue_id, number)):
+            raise refusal
+
+
+def has_frames(place: SegmentFolder, queue_id: bytes, number: int, least_kind: int = 0) -> bool:
+    """Say whether a segment has a whole frame of a kind from *least_kind* on."""
+    handle = place.fs.open(place.file(number))
+    try:
+        size = place.fs.size(handle)
+        found = scan(partial(place.fs.read, handle), HEADER_BYTES, size, place.mark(queue_id, number))
+        return any(frame is not None and frame.kind >= least_kind for _, _, frame in found)
+    finally:
+        place.fs.close(handle)
 
 
 def _opening(place: SegmentFolder, number: int, queue_id: bytes) -> Opening | None:
@@ -93,22 +144,33 @@ def _opening(place: SegmentFolder, number: int, queue_id: bytes) -> Opening | No
         frame = decode(fs.read(handle, start, size), 0, mark, start).frame
     finally:
         fs.close(handle)
-    return decode_opening(frame.payload) if frame and frame.kind == LENGTHS else None
+    try:
+        return decode_opening(frame.payload) if frame and frame.kind == LENGTHS else None
+    except CorruptionError:
+        return None
 
 
-def _agree(place: SegmentFolder, files: list[_File], queue_id: bytes | None) -> bytes | None:
-    """Return the queue id that all headers carry."""
-    for number, _, header, _ in files:
-        if header is None:
-            continue
-        if header.number != number:
-            raise FolderError(f"{place.file(number)} is segment {header.number} under another name")
-        queue_id = queue_id or header.queue_id
-        if header.queue_id != queue_id:
-            raise FolderError(
-                f"{place.file(number)} belongs to queue {header.queue_id.hex()}, not {queue_id.hex()}"
-            )
-    return queue_id
+def _agree(
+    place: SegmentFolder, files: list[_File], queue_id: bytes | None
+) -> tuple[bytes | None, list[_File]]:
+    """Return the queue id that all headers carry, and the files without headers that are another queue's.
+
+    A file that was never synced may begin with what was once in its place on the disk, even with a header.
+    """
+    agreed: list[_File] = []
+    for file in files:
+        header = file.header
+        if header is not None:
+            queue_id = queue_id or header.queue_id
+            if header.queue_id != queue_id:
+                error = FolderError(
+                    f"{place.file(file.number)} belongs to queue {header.queue_id.hex()}, not {queue_id.hex()}"
+                )
+                if _opening(place, file.number, header.queue_id) is not None:
+                    raise error
+                file = file._replace(header=None, refusal=error)  # noqa: PLW2901  without the header
+        agreed.append(file)
+    return queue_id, agreed
 
 
 def _judge(place: SegmentFolder, queue_id: bytes, files: list[_File]) -> Catalogue:
@@ -120,6 +182,7 @@ def _judge(place: SegmentFolder, queue_id: bytes, files: list[_File]) -> Catalog
     authority, newer = _authority(place, queue_id, files)
     lengths = authority.opening.lengths if authority and authority.opening else {}
     floor = authority.number if authority else -1
+    _refuse_renamed(files, lengths)
     counted, strays = [], []
     for file in files:
         # Nothing but a first frame that was never whole, or is damaged, keeps a newer segment from the list.
@@ -135,6 +198,15 @@ def _judge(place: SegmentFolder, queue_id: bytes, files: list[_File]) -> Catalog
     epochs = (file.stated.epoch for file in files if file.stated)
     damaged = _damage(counted, lengths)
     return Catalogue(queue_id, segments, strays, damaged, _highest(files), max(epochs, default=0))
+
+
+def _refuse_renamed(files: list[_File], lengths: dict[int, tuple[int, bool]]) -> None:
+    """Raise if a file has the header of a segment that should be here under its own name."""
+    named = {file.number for file in files if file.claimed is None}
+    missing = {number for number in lengths if number > min(named, default=0)} - named
+    for file in files:
+        if file.claimed in missing and file.refusal is not None:
+            raise file.refusal
 
 
 def _authority(place: SegmentFolder, queue_id: bytes, files: list[_File]) -> tuple[_File | None, set[int]]:

@@ -7,10 +7,12 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 from zlib import crc32
 
-from daskqueue.errors import StorageError
-from daskqueue.storage.segment import Position
+from daskqueue.errors import DiskFullError, FormatError, StorageError
+from daskqueue.storage.reserve import DISK_FULL
+from daskqueue.storage.segment import Position, newer
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from daskqueue.storage.frame import Buffer
@@ -23,6 +25,12 @@ CHECKSUM = struct.Struct("<I")
 HEADER_BYTES = HEADER.size + CHECKSUM.size
 
 
+class Damaged(str):
+    """Why a checkpoint cannot be used that was once good."""
+
+    __slots__ = ()
+
+
 class Checkpoint(NamedTuple):
     """What the caller wrote, and the position of the log that it describes."""
 
@@ -30,7 +38,14 @@ class Checkpoint(NamedTuple):
     payload: bytes
 
 
-def write(fs: FileSystem, path: Path, queue_id: bytes, position: Position, payload: Buffer) -> None:
+def write(
+    fs: FileSystem,
+    path: Path,
+    queue_id: bytes,
+    position: Position,
+    payload: Buffer,
+    guard: Callable[[], object] = lambda: None,
+) -> None:
     """Replace the checkpoint; when this returns the new one is on the disk, until then the old one counts.
 
     Args:
@@ -39,8 +54,10 @@ def write(fs: FileSystem, path: Path, queue_id: bytes, position: Position, paylo
         queue_id: 16 bytes; a checkpoint of another queue is never read.
         position: the log must be on the disk up to there.
         payload: opaque.
+        guard: called right before the old one is replaced; what it raises leaves all as it is.
 
     Raises:
+        DiskFullError: there is no room; the old checkpoint still counts.
         StorageError: the disk refused; the old checkpoint still counts.
     """
     packed = HEADER.pack(MAGIC, VERSION, queue_id, *position, len(payload))
@@ -55,21 +72,26 @@ def write(fs: FileSystem, path: Path, queue_id: bytes, position: Position, paylo
             fs.sync(handle)
         finally:
             fs.close(handle)
+        guard()
         fs.rename(temporary, path)
         fs.sync_folder(path.parent)
     except OSError as error:
         with suppress(OSError):
             fs.remove(temporary)
-        raise StorageError(f"cannot write the checkpoint {path}: {error}") from error
+        refusal = DiskFullError if error.errno in DISK_FULL else StorageError
+        raise refusal(f"cannot write the checkpoint {path}: {error}") from error
 
 
 def read(fs: FileSystem, path: Path, queue_id: bytes | None = None) -> tuple[Checkpoint | None, str]:
-    """Return the checkpoint, or None and why there is none that can be used.
+    """Return the checkpoint, or None and why there is none that can be used, a :class:`Damaged` if it is damaged.
 
     Args:
         fs: where the file lies.
         path: the checkpoint's file.
         queue_id: the queue that it must be of; None takes any.
+
+    Raises:
+        FormatError: it is whole, and was written by a newer version.
     """
     try:
         handle = fs.open(path)
@@ -83,20 +105,21 @@ def read(fs: FileSystem, path: Path, queue_id: bytes | None = None) -> tuple[Che
         return None, f"the checkpoint cannot be read: {error}"
     finally:
         fs.close(handle)
-    return _decode(data, queue_id)
+    return _decode(data, str(path), queue_id)
 
 
-def _decode(data: bytes, queue_id: bytes | None) -> tuple[Checkpoint | None, str]:
+def _decode(data: bytes, name: str, queue_id: bytes | None) -> tuple[Checkpoint | None, str]:
     if len(data) < HEADER_BYTES or not data.startswith(MAGIC):
-        return None, "the file is no checkpoint"
+        return None, Damaged("the file is no checkpoint")
     _, version, owner, segment, offset, length = HEADER.unpack_from(data)
-    if version != VERSION:
-        return None, f"the checkpoint has format version {version}; this daskqueue knows {VERSION}"
     payload = data[HEADER_BYTES:]
+    whole = CHECKSUM.unpack_from(data, HEADER.size)[0] == crc32(payload, crc32(data[: HEADER.size]))
+    if whole and version > VERSION:
+        raise FormatError(newer(name, version, VERSION))
     if len(payload) != length:
-        return None, f"the checkpoint has {len(payload)} bytes instead of {length}"
-    if CHECKSUM.unpack_from(data, HEADER.size)[0] != crc32(payload, crc32(data[: HEADER.size])):
-        return None, "the checkpoint is damaged"
+        return None, Damaged(f"the checkpoint has {len(payload)} bytes instead of {length}")
+    if not whole or version != VERSION:
+        return None, Damaged("the checkpoint is damaged")
     if queue_id is not None and owner != queue_id:
         return None, f"the checkpoint is of queue {owner.hex()}"
     return Checkpoint(Position(segment, offset), payload), ""

@@ -6,10 +6,14 @@ any of them. A handle is a number that only the file system that gave it underst
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
+from contextlib import suppress
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from daskqueue.storage.descriptors import give_back, hold
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -17,8 +21,10 @@ if TYPE_CHECKING:
 
     from daskqueue.storage.frame import Buffer
 
+LARGE_READ = 1 << 20
 MAX_BUFFERS = 1024  # IOV_MAX on Linux: one buffer more and writev answers EINVAL
-PRIVATE_FILE = 0o600
+# How often a lock is asked for while nobody holds it but those who look whether somebody does.
+LOCK_TRIES = 1000
 
 
 class Volume(NamedTuple):
@@ -32,7 +38,7 @@ class FileSystem(Protocol):
     """What storage asks of a disk. Every call raises ``OSError`` when the disk refuses."""
 
     def make_folder(self, path: Path, mode: int = 0o700) -> None:
-        """Create the folder and its missing parents, durably; an existing one is left as it is."""
+        """Create the folder and its missing parents, durably; of an existing one only the name is made durable."""
 
     def exists(self, path: Path) -> bool:
         """Say whether there is a file or folder of that name."""
@@ -52,6 +58,12 @@ class FileSystem(Protocol):
         Raises:
             BlockingIOError: another handle holds it.
         """
+
+    def is_locked(self, path: Path) -> bool:
+        """Say whether a handle of any process holds the file; nothing is created or changed."""
+
+    def leads_to(self, path: Path, handle: int) -> bool:
+        """Say whether a name is still, or again, that of the file that is open."""
 
     def write(self, handle: int, buffers: Sequence[Buffer]) -> int:
         """Append all bytes of the buffers to the file, or raise; return their number."""
@@ -95,6 +107,10 @@ class LocalFileSystem(FileSystem):
 
     def make_folder(self, path: Path, mode: int = 0o700) -> None:
         missing = [folder for folder in (path, *path.parents) if not folder.exists()]
+        deepest = missing[-1].parent if missing else path
+        with suppress(PermissionError):  # a folder above that is not ours, and was not made by us
+            # Whoever made the last one may have been killed before its name was on the disk.
+            self.sync_folder(deepest.parent)
         for folder in reversed(missing):
             folder.mkdir(mode=mode, exist_ok=True)
             self.sync_folder(folder.parent)
@@ -106,19 +122,36 @@ class LocalFileSystem(FileSystem):
         return [entry.name for entry in path.iterdir()]
 
     def create(self, path: Path) -> int:
-        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, PRIVATE_FILE)
+        return hold(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND)
 
     def open(self, path: Path) -> int:
-        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        return hold(path, os.O_RDONLY | os.O_NONBLOCK)  # a pipe under the name of a file would wait for ever
 
     def lock(self, path: Path) -> int:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, PRIVATE_FILE)
+        handle = hold(path, os.O_RDWR | os.O_CREAT | os.O_APPEND)
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _lock(handle)
         except OSError:
-            os.close(handle)
+            give_back(handle)
             raise
         return handle
+
+    def is_locked(self, path: Path) -> bool:
+        handle = self.open(path)
+        try:
+            # Shared, so that two who ask do not see each other; given back at once with the handle.
+            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            self.close(handle)
+        return False
+
+    def leads_to(self, path: Path, handle: int) -> bool:
+        try:
+            return os.path.samestat(path.stat(), os.fstat(handle))
+        except FileNotFoundError:
+            return False
 
     def write(self, handle: int, buffers: Sequence[Buffer]) -> int:
         total = sum(map(len, buffers))
@@ -134,6 +167,10 @@ class LocalFileSystem(FileSystem):
         return total
 
     def read(self, handle: int, offset: int, length: int) -> bytes:
+        if length > LARGE_READ:
+            length = max(
+                min(length, self.size(handle) - offset), 0
+            )  # memory is taken for all that is asked for
         data = os.pread(handle, length, offset)
         if len(data) == length or not data:
             return data
@@ -173,11 +210,21 @@ class LocalFileSystem(FileSystem):
         path.unlink()
 
     def close(self, handle: int) -> None:
-        os.close(handle)
+        give_back(handle)
 
     def volume(self, path: Path) -> Volume:
         volume = os.statvfs(path)
         return Volume(volume.f_bavail * volume.f_frsize, volume.f_blocks * volume.f_frsize)
+
+
+def _lock(handle: int) -> None:
+    for _ in range(LOCK_TRIES):
+        try:
+            return fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            # Refused as well, if somebody holds it; those who only look are gone at once.
+            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    raise BlockingIOError(errno.EWOULDBLOCK, "many look at the lock, and nobody holds it")
 
 
 def _groups(buffers: Sequence[Buffer]) -> Iterator[Sequence[Buffer]]:

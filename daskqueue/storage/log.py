@@ -7,16 +7,20 @@ cut by writing down, in the new segment, how far the old ones count.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from threading import Lock
 from typing import TYPE_CHECKING, NoReturn
 
-from daskqueue.errors import FolderError, QueueFailedError, StorageError
+from daskqueue.errors import CorruptionError, DiskFullError, FolderError, QueueFailedError, StorageError
 from daskqueue.storage.catalogue import survey
 from daskqueue.storage.frame import ALIGNMENT
+from daskqueue.storage.frame import HEADER_BYTES as FRAME_HEADER_BYTES
 from daskqueue.storage.reading import SegmentReader
 from daskqueue.storage.replay import RecoveryReport, Replay
+from daskqueue.storage.reserve import Reserve
 from daskqueue.storage.segment import (
     HEADER_BYTES,
+    LENGTH,
     QUEUE_ID_BYTES,
     Header,
     Position,
@@ -24,14 +28,16 @@ from daskqueue.storage.segment import (
     SegmentFolder,
     Stretch,
 )
-from daskqueue.storage.writer import SegmentWriter, checked
+from daskqueue.storage.writer import PASSING, SegmentWriter, checked
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from daskqueue.storage.catalogue import Catalogue
     from daskqueue.storage.frame import Frame
     from daskqueue.storage.fs import FileSystem
+    from daskqueue.storage.reading import OnDamage
     from daskqueue.storage.writer import Frames
 
 __all__ = ["Log", "Position", "RecoveryReport", "Replay", "Segment", "Stretch"]
@@ -47,9 +53,18 @@ class Log:
         epoch: the number of this opening, one more than the highest found.
         failure: why nothing is accepted any more; None while all is well.
         strays: numbers of segment files that do not count.
+        guard: called before a segment is made; raises where the folder is another's by now.
     """
 
-    def __init__(self, place: SegmentFolder, queue_id: bytes, found: Catalogue) -> None:
+    def __init__(
+        self,
+        place: SegmentFolder,
+        queue_id: bytes,
+        found: Catalogue,
+        reserve: Reserve | None = None,
+        on_damage: OnDamage | None = None,
+        guard: Callable[[], object] = lambda: None,
+    ) -> None:
         self.queue_id = queue_id
         self.epoch = found.highest_epoch + 1
         self.failure: str | None = None
@@ -59,12 +74,26 @@ class Log:
         self._damaged = found.damaged
         self._inherited = {segment.number for segment in found.segments if not segment.exact}
         self._next_number = found.highest_number + 1
-        self._reader = SegmentReader(place, queue_id)
+        self._reader = SegmentReader(place, queue_id, on_damage)
+        self.guard = guard
+        self._reserve = reserve or Reserve(place.fs, None)
         self._current: SegmentWriter | None = None
+        self._names_synced = True
         self._writing, self._syncing = Lock(), Lock()
 
     @classmethod
-    def open(cls, fs: FileSystem, folder: Path, suffix: str = ".log", queue_id: bytes | None = None) -> Log:
+    def open(
+        cls,
+        fs: FileSystem,
+        folder: Path,
+        suffix: str = ".log",
+        queue_id: bytes | None = None,
+        reserve: Reserve | None = None,
+        on_damage: OnDamage | None = None,
+        guard: Callable[[], object] = lambda: None,
+        *,
+        sure: bool = False,
+    ) -> Log:
         """Return the log of a folder, ready to be replayed and started; nothing is written yet.
 
         Args:
@@ -72,6 +101,10 @@ class Log:
             folder: an existing folder; an empty one is a new log.
             suffix: how the names of this log's segments end.
             queue_id: 16 bytes that the segments must carry, and new ones get; None: those that are there.
+            reserve: room for what must be written though the disk is full; None for no such room.
+            on_damage: called with file, first byte and length of each damaged place, when it is met.
+            sure: whether it is known that the folder is this queue's, whatever its files begin with.
+            guard: called before a segment is made; raises where the folder is another's by now.
 
         Raises:
             FolderError: the folder cannot be read, is not of this queue, or is empty without a *queue_id*.
@@ -80,10 +113,14 @@ class Log:
         if queue_id is not None and len(queue_id) != QUEUE_ID_BYTES:
             raise ValueError(f"a queue id has {QUEUE_ID_BYTES} bytes, not {len(queue_id)}")
         place = SegmentFolder(fs, folder, suffix)
-        found = survey(place, queue_id)
+        found = survey(place, queue_id, sure=sure)
         if found.queue_id is None:
             raise FolderError(f"{folder} holds no segment of a queue")
-        return cls(place, found.queue_id, found)
+        log = cls(place, found.queue_id, found, reserve, on_damage, guard)
+        for stretch in found.damaged:
+            if stretch.segment in log._older:
+                log._reader.on_damage(stretch)
+        return log
 
     @property
     def segments(self) -> list[Segment]:
@@ -118,6 +155,7 @@ class Log:
             frames: kinds and payloads, as for :meth:`append`.
 
         Raises:
+            DiskFullError: there is no room for a segment; the log is not started.
             StorageError: the segment could not be written; the log is not started.
         """
         with self._writing, self._syncing:
@@ -130,20 +168,23 @@ class Log:
                 raise StorageError(f"cannot begin a segment in {self._place.path}: {error}") from error
             return stretches
 
-    def append(self, frames: Frames) -> list[Stretch]:
+    def append(self, frames: Frames, reserved: float = 1.0) -> list[Stretch]:
         """Write frames into the page cache with one call; return where they lie.
 
         Args:
             frames: for each a kind (16 to 255) and the payload in pieces of bytes, which are not joined.
+            reserved: how much of the reserve they may use up on a full disk, from 0 (nothing) to 1.
 
         Raises:
-            StorageError: the disk is full; nothing was written, and the log goes on once there is room.
+            DiskFullError: nothing was written, and the log goes on once there is room.
             QueueFailedError: the write failed otherwise, now or before; nothing is accepted any more.
         """
         with self._writing:
             current = self._usable()
             try:
                 return current.append(checked(frames))
+            except DiskFullError as error:
+                return self._append_reserved(current, frames, reserved, error)
             except OSError as error:
                 self._fail("a write", error)
 
@@ -154,7 +195,13 @@ class Log:
             QueueFailedError: this or an earlier sync or write failed; a second try would prove nothing.
         """
         with self._syncing:
-            return self._sync(self._usable())
+            current = self._usable()
+            try:
+                return current.sync()
+            except OSError as error:
+                self.failure, failed = f"a sync failed: {error}", error
+        with self._writing, self._syncing:
+            return self._after_failed_sync(current, failed)
 
     def roll(self, first_sequence: int, frames: Frames = ()) -> list[Stretch]:
         """Seal the segment and begin the next one with *frames*; return where they lie.
@@ -166,12 +213,16 @@ class Log:
             frames: the carry; kinds and payloads as for :meth:`append`.
 
         Raises:
-            StorageError: the disk is full; the old segment goes on.
+            DiskFullError: the old segment goes on.
+            StorageError: no file can be opened just now; the old segment goes on.
             QueueFailedError: anything else failed; nothing is accepted any more.
         """
         with self._writing, self._syncing:
             old = self._usable()
-            self._sync(old)
+            try:
+                old.sync()
+            except OSError as error:
+                self._after_failed_sync(old, error)
             try:
                 following, stretches = self._create(first_sequence, frames)
                 self._older[old.segment.number] = old.segment
@@ -187,19 +238,22 @@ class Log:
         Raises:
             ValueError: it is not the oldest, or it is the one being written.
             StorageError: the disk refused.
+            QueueFailedError: it is not known whether the disk has understood.
         """
         if number != next(iter(self._older), None):
             raise ValueError(f"segment {number} is not the oldest sealed one")
+        self._sync_names()
         try:
             while self.strays and self.strays[0] < number:
-                self._fs.remove(self._place.file(self.strays[0]))
+                self._remove(self.strays[0])
                 del self.strays[0]
-            self._fs.remove(self._place.file(number))
+            self._remove(number)
+            self._names_synced = False
             del self._older[number]
             self._reader.forget(number)
-            self._fs.sync_folder(self._place.path)
         except OSError as error:
             raise StorageError(f"cannot remove segment {number} of {self._place.path}: {error}") from error
+        self._sync_names()
 
     def read(self, stretch: Stretch) -> list[Frame]:
         """Return the frames that lie in a stretch, in order, verified; the payloads are views on one buffer.
@@ -209,6 +263,17 @@ class Log:
             StorageError: the segment is gone, or the disk fails.
         """
         return self._reader.read(stretch)
+
+    def readable(self, stretch: Stretch) -> list[Frame]:
+        """Return the frames of a stretch that are whole, in order.
+
+        Raises:
+            StorageError: the segment is gone, or the disk fails.
+        """
+        try:
+            return self._reader.read(stretch)
+        except CorruptionError:
+            return self._reader.salvage(stretch)[0]
 
     def salvage(self, stretch: Stretch) -> tuple[list[Frame], list[Stretch]]:
         """Return the whole frames of a stretch, and the stretches in it that are damaged.
@@ -241,20 +306,47 @@ class Log:
                 return self._replay([segment])
         raise StorageError(f"{self._place.path} has no segment {number}")
 
+    def fail(self, reason: str) -> None:
+        """Accept nothing from now on; the first reason counts."""
+        self.failure = self.failure or reason
+
     def close(self) -> None:
         """Close all files; what was not synced is left to the page cache."""
         with self._writing, self._syncing:
             self.failure = self.failure or "it was closed"
             self._reader.close()
             if self._current is not None:
-                self._current.close()
+                with suppress(OSError):  # what counts is what a sync has said
+                    self._current.close()
 
     def _create(self, first_sequence: int, frames: Frames) -> tuple[SegmentWriter, list[Stretch]]:
         checked(frames)
-        number = max(first_sequence, self._next_number)
-        self._next_number = number + 1
-        header = Header(self.queue_id, number, first_sequence, self.epoch)
-        return SegmentWriter.create(self._place, header, self.segments, frames)
+
+        def create() -> tuple[SegmentWriter, list[Stretch]]:
+            number = max(first_sequence, self._next_number)
+            self._next_number = number + 1
+            header = Header(self.queue_id, number, first_sequence, self.epoch)
+            return SegmentWriter.create(self._place, header, self.segments, frames, self.guard)
+
+        self.guard()
+        try:
+            try:
+                return create()
+            except FileExistsError:
+                # A former owner that was paused made it when it woke, and then knew: it counts for nothing.
+                self.guard()
+                return create()
+        except DiskFullError as error:
+            size = _size(frames) + LENGTH.size * len(self._older)
+            return self._reserve.draw(create, size, error)
+
+    def _append_reserved(
+        self, current: SegmentWriter, frames: Frames, part: float, refusal: DiskFullError
+    ) -> list[Stretch]:
+        try:
+            return self._reserve.draw(lambda: current.append(frames), _size(frames), refusal, part)
+        except OSError as error:
+            self._fail("a write", error)
 
     def _sync_inherited(self) -> None:
         """Put on the disk what a killed owner left in the page cache: this opening decides on it."""
@@ -265,11 +357,22 @@ class Log:
             finally:
                 self._fs.close(handle)
 
-    def _sync(self, current: SegmentWriter) -> Position:
+    def _remove(self, number: int) -> None:
+        # The owner before this one, paused in the middle of its upkeep, may have removed the file when it woke.
+        with suppress(FileNotFoundError):
+            self._fs.remove(self._place.file(number))
+
+    def _sync_names(self) -> None:
+        """Put removals on the disk one after the other: a later one alone would bring back settled messages."""
+        if self._names_synced:
+            return
         try:
-            return current.sync()
+            self._fs.sync_folder(self._place.path)
         except OSError as error:
-            self._fail("a sync", error)
+            if error.errno not in PASSING:
+                self._fail("removing a segment", error)
+            raise StorageError(f"cannot sync the folder {self._place.path} now: {error}") from error
+        self._names_synced = True
 
     def _replay(
         self, segments: list[Segment], start: int = HEADER_BYTES, *, relocated: bool = False
@@ -280,7 +383,7 @@ class Log:
             first, last = segments[0], segments[-1]
             parts[0] = (first, start)
             report.damaged += [s for s in self._damaged if first.number <= s.segment <= last.number]
-        return Replay(parts, self._reader.walk, self._cut, report, relocated=relocated)
+        return Replay(parts, self._reader, self._cut, report, relocated=relocated)
 
     def _cut(self, number: int, length: int) -> None:
         """Take note of how much of a segment was found to count."""
@@ -298,6 +401,12 @@ class Log:
             raise QueueFailedError(f"the log in {self._place.path} accepts nothing: {self.failure}")
         return self._started()
 
+    def _after_failed_sync(self, current: SegmentWriter, error: OSError) -> NoReturn:
+        with suppress(OSError, StorageError):
+            self.guard()  # a late owner must not touch what the next one has listed
+            current.write_again()
+        self._fail("a sync", error)
+
     def _fail(self, what: str, error: OSError) -> NoReturn:
         self.failure = f"{what} failed: {error}"
         raise QueueFailedError(f"the log in {self._place.path} accepts nothing: {self.failure}") from error
@@ -305,3 +414,7 @@ class Log:
 
 def _lies_in(position: Position, segment: Segment) -> bool:
     return HEADER_BYTES <= position.offset <= segment.length and position.offset % ALIGNMENT == 0
+
+
+def _size(frames: Frames) -> int:
+    return sum(FRAME_HEADER_BYTES + ALIGNMENT + sum(map(len, parts)) for _, parts in frames)

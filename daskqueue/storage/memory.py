@@ -66,6 +66,12 @@ class MemoryFileSystem(FileSystem):
         file.holder = self._hand_out(file)
         return file.holder
 
+    def is_locked(self, path: Path) -> bool:
+        return self._file(path).holder is not None
+
+    def leads_to(self, path: Path, handle: int) -> bool:
+        return self._files.get(path) is self._open[handle]
+
     def write(self, handle: int, buffers: Sequence[Buffer]) -> int:
         data = self._open[handle].data
         before = len(data)

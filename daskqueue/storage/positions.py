@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 MAX_JOINED_BYTES = 64 * 1024
+MAX_STRETCH = 1 << 33  # more than any frame takes, or several that share an entry
 SPARE_ENTRIES = 1024  # removed ones that may stay at the front before the lists are shortened
 
 Row = tuple[int, int, int, int, int]
@@ -114,9 +115,20 @@ class Positions:
 
     @classmethod
     def load(cls, rows: Iterable[Sequence[int]], joined_bytes: int = MAX_JOINED_BYTES) -> Positions:
-        """Return what :meth:`dump` gave."""
+        """Return what :meth:`dump` gave.
+
+        Raises:
+            TypeError: it did not give this.
+            ValueError: it did not give this.
+        """
         positions = cls(joined_bytes)
+        end = 0
         for first, last, segment, offset, length in rows:
+            if {type(first), type(last), type(segment), type(offset), type(length)} != {int}:
+                raise TypeError("a position is made of numbers")
+            if not (end <= first < last and segment >= 0 and offset >= 0 and 0 < length <= MAX_STRETCH):
+                raise ValueError(f"positions contradict each other at {first}, {last}")
+            end = last
             positions._firsts.append(first)
             positions._entries.append(Entry(first, last, Stretch(segment, offset, length)))
             positions._live[segment] = positions._live.get(segment, 0) + last - first

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from contextlib import suppress
 from threading import Lock
 from typing import TYPE_CHECKING
 
@@ -71,7 +72,7 @@ class Readers:
         with self._guard:
             reader.users -= 1
             if reader.leaving and not reader.users:
-                self._fs.close(reader.handle)
+                self._close(reader)
 
     def _dismiss(self, number: int) -> None:
         reader = self._readers.pop(number, None)
@@ -79,4 +80,8 @@ class Readers:
             return
         reader.leaving = True
         if not reader.users:
+            self._close(reader)
+
+    def _close(self, reader: _Reader) -> None:
+        with suppress(OSError):  # nothing was written through it
             self._fs.close(reader.handle)

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from daskqueue.storage.frame import Frame
-    from daskqueue.storage.scan import Found
+    from daskqueue.storage.reading import SegmentReader
     from daskqueue.storage.segment import Segment
 
 
@@ -49,7 +49,7 @@ class Replay:
     def __init__(
         self,
         parts: Sequence[tuple[Segment, int]],
-        walk: Callable[[int, int, int], Iterator[Found]],
+        reader: SegmentReader,
         cut: Callable[[int, int], None],
         report: RecoveryReport,
         *,
@@ -58,24 +58,32 @@ class Replay:
         self.report = report
         self.relocated = relocated
         self._parts = parts
-        self._walk = walk
+        self._reader = reader
         self._cut = cut
 
     def __iter__(self) -> Iterator[tuple[Frame, Stretch]]:
+        for stretch in self.report.damaged:
+            self._reader.on_damage(stretch)
         for segment, start in self._parts:
             yield from self._frames(segment, start)
 
     def _frames(self, segment: Segment, start: int) -> Iterator[tuple[Frame, Stretch]]:
         number, end, report = segment.number, segment.length, self.report
         valid = end
-        for offset, size, frame in self._walk(number, start, end):
+        for offset, size, frame in self._reader.walk(number, start, end):
+            stretch = Stretch(number, offset, size)
             if frame is not None:
                 if frame.kind >= FIRST_CALLER_KIND:
                     report.frames += 1
-                    yield frame, Stretch(number, offset, size)
-            elif offset + size >= end and not segment.exact:
+                    yield frame, stretch
+            elif offset + size >= end and not segment.exact and not self._reader.was_whole(stretch):
                 valid = offset
                 report.torn_bytes += size
             else:
-                report.damaged.append(Stretch(number, offset, size))
+                self.damage(stretch)
         self._cut(number, valid)
+
+    def damage(self, stretch: Stretch) -> None:
+        """Take note that a place is damaged: here, or in the eyes of whoever reads what the frames say."""
+        self.report.damaged.append(stretch)
+        self._reader.on_damage(stretch)

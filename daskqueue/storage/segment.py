@@ -7,7 +7,7 @@ import struct
 from typing import TYPE_CHECKING, NamedTuple
 from zlib import crc32
 
-from daskqueue.errors import FolderError, FormatError
+from daskqueue.errors import CorruptionError, FolderError, FormatError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,6 +20,7 @@ HEADER = struct.Struct("<8sH6x16sQQQ4x")  # magic, version, queue id, number, fi
 HEADER_CHECKSUM = struct.Struct("<I")
 HEADER_BYTES = HEADER.size + HEADER_CHECKSUM.size
 QUEUE_ID_BYTES = 16
+MOST = 1 << 62  # numbers and epochs are below, and may grow from there
 OPENING = struct.Struct("<QQ")  # epoch, first sequence
 LENGTH = struct.Struct("<QQQ")  # number, length, whether the length is exact
 
@@ -65,10 +66,11 @@ class SegmentFolder(NamedTuple):
         return self.path / f"{number:020d}{self.suffix}"
 
     def numbers(self) -> list[int]:
-        """Return the numbers of the segments that are there, in order."""
-        pattern = re.compile(rf"(\d{{20}}){re.escape(self.suffix)}")
+        """Return the numbers of the segments that are there, in order; other names are left alone."""
+        pattern = re.compile(rf"([0-9]{{20}}){re.escape(self.suffix)}")
         names = self.fs.names(self.path)
-        return sorted(int(match[1]) for name in names if (match := pattern.fullmatch(name)))
+        numbers = [int(match[1]) for name in names if (match := pattern.fullmatch(name))]
+        return sorted(number for number in numbers if number <= MOST)
 
     def mark(self, queue_id: bytes, number: int) -> int:
         """Return the number, never 0, that the headers of one segment's frames carry."""
@@ -95,6 +97,14 @@ class Opening(NamedTuple):
     lengths: dict[int, tuple[int, bool]]
 
 
+def newer(name: str, version: int, known: int) -> str:
+    """Return what is said of a file of a version that this one does not know."""
+    return (
+        f"{name} has format version {version}; this daskqueue knows {known}: a newer daskqueue has had this "
+        "folder open. Nothing was changed. Open it with that version, or a later one"
+    )
+
+
 def encode_header(header: Header) -> bytes:
     """Return the 64 bytes at the start of a segment file."""
     packed = HEADER.pack(MAGIC, VERSION, *header)
@@ -112,16 +122,22 @@ def decode_header(data: bytes, name: str) -> Header | None:
         FolderError: the file was not written by daskqueue.
         FormatError: it was written by a newer version.
     """
-    if not data.startswith(MAGIC):
-        if any(data) and not MAGIC.startswith(data):
-            raise FolderError(f"{name} is no segment of a queue; it begins with {data[:8]!r}")
-        return None
-    if len(data) < HEADER_BYTES or HEADER_CHECKSUM.unpack_from(data, HEADER.size)[0] != crc32(data[:-4]):
-        return None
+    if not _is_whole(data):
+        if _is_whole(MAGIC + data[len(MAGIC) :]) or not any(data) or MAGIC.startswith(data[: len(MAGIC)]):
+            return None
+        raise FolderError(f"{name} is no segment of a queue; it begins with {data[:8]!r}")
     _, version, queue_id, number, first_sequence, epoch = HEADER.unpack_from(data)
     if version != VERSION:
-        raise FormatError(f"{name} has format version {version}; this daskqueue knows {VERSION}")
+        raise FormatError(newer(name, version, VERSION))
+    if max(number, first_sequence, epoch) > MOST:
+        return None  # nobody counts that far: who wrote it was not in his right mind
     return Header(queue_id, number, first_sequence, epoch)
+
+
+def _is_whole(header: bytes) -> bool:
+    if len(header) < HEADER_BYTES or not header.startswith(MAGIC):
+        return False
+    return bool(HEADER_CHECKSUM.unpack_from(header, HEADER.size)[0] == crc32(header[: HEADER.size]))
 
 
 def encode_opening(opening: Opening) -> bytes:
@@ -131,7 +147,15 @@ def encode_opening(opening: Opening) -> bytes:
 
 
 def decode_opening(payload: memoryview) -> Opening:
-    """Return what the (verified) payload of a segment's first frame says."""
+    """Return what the (verified) payload of a segment's first frame says.
+
+    Raises:
+        CorruptionError: nothing that makes sense.
+    """
+    if len(payload) < OPENING.size or (len(payload) - OPENING.size) % LENGTH.size:
+        raise CorruptionError(f"{len(payload)} bytes are no first frame of a segment")
     epoch, first_sequence = OPENING.unpack_from(payload)
+    if max(epoch, first_sequence) > MOST:
+        raise CorruptionError(f"no segment has epoch {epoch} and begins with message {first_sequence}")
     rows = LENGTH.iter_unpack(payload[OPENING.size :])
     return Opening(epoch, first_sequence, {number: (length, bool(exact)) for number, length, exact in rows})

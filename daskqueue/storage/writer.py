@@ -6,8 +6,9 @@ import errno
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from daskqueue.errors import StorageError
+from daskqueue.errors import DiskFullError, StorageError
 from daskqueue.storage.frame import FIRST_CALLER_KIND, LENGTHS, MAX_KIND, encode
+from daskqueue.storage.reserve import DISK_FULL
 from daskqueue.storage.segment import (
     HEADER_BYTES,
     Header,
@@ -21,14 +22,15 @@ from daskqueue.storage.segment import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from daskqueue.storage.frame import Buffer
     from daskqueue.storage.fs import FileSystem
 
     Frames = Sequence[tuple[int, Sequence[Buffer]]]  # kind and payload, the payload in pieces
 
-DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+# Of this process, or of the moment: they say nothing about the disk.
+PASSING = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EINTR)
 
 
 class SegmentWriter:
@@ -45,21 +47,41 @@ class SegmentWriter:
         self._handle = handle
         self._header = header
         self._mark = mark
+        self._closed = False
 
     @classmethod
     def create(
-        cls, place: SegmentFolder, header: Header, older: Sequence[Segment], frames: Frames
+        cls,
+        place: SegmentFolder,
+        header: Header,
+        older: Sequence[Segment],
+        frames: Frames,
+        guard: Callable[[], object] = lambda: None,
     ) -> tuple[SegmentWriter, list[Stretch]]:
         """Return a new segment that lists *older* and holds *frames*, all on the disk; and where they lie.
 
+        Args:
+            place: where it lies.
+            header: what stands at its beginning.
+            older: the segments that count.
+            frames: kinds and payloads.
+            guard: raises where the folder is another's by now; all that is left then is an empty file.
+
         Raises:
-            StorageError: the disk is full; nothing is left of the new file.
+            DiskFullError: nothing is left of the new file.
+            StorageError: no file can be opened just now; nothing is left of the new one.
             OSError: anything else; the file may be there.
         """
         try:
             handle = place.fs.create(place.file(header.number))
         except OSError as error:
             raise _refusal(place, error) from error
+        try:
+            # Not before: whoever takes the folder from now on sees the file, and gives it up or takes another.
+            guard()
+        except BaseException:
+            place.fs.close(handle)
+            raise
         writer = cls(place.fs, handle, header, place.mark(header.queue_id, header.number))
         try:
             stretches = writer._begin(older, frames)
@@ -82,7 +104,7 @@ class SegmentWriter:
         """Write frames into the page cache with one call; return where they lie.
 
         Raises:
-            StorageError: the disk is full, and what was written was cut off again.
+            DiskFullError: what was written was cut off again.
             OSError: the write failed, and where the file ends is not known.
         """
         try:
@@ -91,7 +113,7 @@ class SegmentWriter:
             if error.errno not in DISK_FULL:
                 raise
             self._fs.truncate(self._handle, self.tail.offset)
-            raise StorageError(f"the disk is full: {error}") from error
+            raise DiskFullError(f"the disk is full: {error}") from error
 
     def sync(self) -> Position:
         """Return when all that was appended before the call is on the disk, and how far that is."""
@@ -101,8 +123,22 @@ class SegmentWriter:
             self.synced = tail
         return tail
 
+    def write_again(self) -> None:
+        """Write once more what no sync covered.
+
+        After a failed sync the system may take those bytes for written, and the next sync, whoever asks for
+        it, would answer for bytes that never reached the disk.
+        """
+        if self._closed:
+            return
+        start, end = self.synced.offset, self.tail.offset
+        data = self._fs.read(self._handle, start, end - start)
+        self._fs.truncate(self._handle, start)
+        self._fs.write(self._handle, [data])
+
     def close(self) -> None:
         """Close the file; what was not synced is left to the page cache."""
+        self._closed = True
         self._fs.close(self._handle)
 
     def _begin(self, older: Sequence[Segment], frames: Frames) -> list[Stretch]:
@@ -140,7 +176,9 @@ def _discard(place: SegmentFolder, number: int, handle: int) -> None:
 def _refusal(place: SegmentFolder, error: OSError) -> Exception:
     """Return how a segment that could not be made, and of which nothing is left, is told."""
     if error.errno in DISK_FULL:
-        return StorageError(f"no room for a new segment in {place.path}: {error}")
+        return DiskFullError(f"no room for a new segment in {place.path}: {error}")
+    if error.errno in PASSING:
+        return StorageError(f"cannot make a segment in {place.path} now: {error}")
     return OSError(error.errno, f"cannot make a segment in {place.path}: {error}")
 
 

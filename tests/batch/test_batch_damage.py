@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from daskqueue.batch import Batch, Broken, encode_calls, encode_items
-from daskqueue.errors import BatchError, CannotLoadError
+from daskqueue.errors import BatchError, CannotLoadError, FormatError
 from daskqueue.functions import FunctionCache, Record, load_function
 from daskqueue.layout import HEADER
 from daskqueue.results import decode_failure, decode_results, encode_failure, encode_results
@@ -114,7 +114,7 @@ def test_wrong_tables_under_a_right_checksum_raise_nothing_else(blob, value):
 
 
 def test_a_newer_version_is_refused_by_name():
-    with pytest.raises(BatchError, match="another version"):
+    with pytest.raises(FormatError, match=r"another version: 3; this daskqueue knows 1 to 2\. Upgrade"):
         Batch.parse(BLOBS["calls"].replace(b"DQB\x01", b"DQB\x03"))
 
 

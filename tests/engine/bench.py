@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 from daskqueue.batch import Batch, encode_items
@@ -54,6 +55,9 @@ class Hand:
 class Bench:
     """One queue that is opened, used, killed and opened again. Everything is called from outside of its loop."""
 
+    new_loop = staticmethod(asyncio.new_event_loop)
+    new_thread = staticmethod(partial(ThreadPoolExecutor, 1))
+
     def __init__(self, fs=None, folder=None, **settings):
         self.fs = fs if fs is not None else MemoryFileSystem()
         self.folder = folder if folder is not None else Path("/queues/test-queue-0")
@@ -61,7 +65,7 @@ class Bench:
             **{"backoff_seconds": 1.0, "lease_seconds": 10.0, "grace_seconds": 5.0, **settings}
         )
         self.clock = HandClock()
-        self.loop = asyncio.new_event_loop()
+        self.loop = self.new_loop()
         self.engine = None
         self.heard = []
         self._numbers = itertools.count()
@@ -71,7 +75,7 @@ class Bench:
     # Life
 
     def open(self, *, create=True):
-        self._thread = ThreadPoolExecutor(1)
+        self._thread = self.new_thread()
         try:
             files = Files.open(
                 self.fs, self.folder, {"pid": 1, "epoch": None}, self.settings, self.clock, create=create
@@ -237,9 +241,9 @@ class Bench:
             check(self.engine._queue)
 
     def disk_bytes(self):
-        """Return how much the queue takes on its file system."""
+        """Return how much the queue takes on its file system, without its reserve, which has a size of its own."""
         size = 0
-        for name in self.fs.names(self.folder):
+        for name in set(self.fs.names(self.folder)) - {"reserve"}:
             handle = self.fs.open(self.folder / name)
             size += self.fs.size(handle)
             self.fs.close(handle)

@@ -6,7 +6,7 @@ import errno
 
 import pytest
 
-from daskqueue.errors import StorageError
+from daskqueue.errors import FormatError, StorageError
 from daskqueue.storage import checkpoint
 from daskqueue.storage.checkpoint import Checkpoint
 from daskqueue.storage.log import Position
@@ -77,14 +77,12 @@ def test_a_checkpoint_of_another_queue_is_none(place, path):
     assert checkpoint.read(place.fs, path)[0] == Checkpoint(AT, b"state")
 
 
-def test_a_newer_checkpoint_is_none_and_names_its_version(place, path, monkeypatch):
+def test_a_newer_checkpoint_is_refused_by_its_version(place, path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(checkpoint, "VERSION", 2)
         checkpoint.write(place.fs, path, QUEUE_ID, AT, b"state")
-    assert checkpoint.read(place.fs, path) == (
-        None,
-        "the checkpoint has format version 2; this daskqueue knows 1",
-    )
+    with pytest.raises(FormatError, match=r"q\.index has format version 2; this daskqueue knows 1"):
+        checkpoint.read(place.fs, path)
 
 
 def test_a_file_left_by_a_crash_does_not_matter(place, path):
