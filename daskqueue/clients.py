@@ -8,7 +8,7 @@ import threading
 from typing import TYPE_CHECKING, Any, cast
 
 from distributed import Client, default_client, get_client, get_worker
-from distributed.comm import get_address_host_port
+from distributed.comm import CommClosedError, get_address_host_port
 
 from daskqueue.clock import Clock
 from daskqueue.errors import ConnectionFailedError
@@ -47,13 +47,29 @@ class PatientClient(Client):
         if timeout is not None and self._attempt_seconds is not None:
             timeout = min(timeout, self._attempt_seconds)
         try:
-            await cast("Any", super())._ensure_connected(timeout=timeout)  # noqa: SLF001  its only place
+            await self._connect(timeout)
         except asyncio.CancelledError:
             if self.status not in {"closing", "closed"}:
                 raise
             return  # Dask would log the whole stack of a client that is closed while it tries
         self._attempt_seconds = _HANDSHAKE_SECONDS
         self._timeout = RECONNECT_SECONDS
+
+    async def _connect(self, timeout: float | None) -> None:
+        """Connect; the first time, begin anew while there is time if the scheduler goes away just then."""
+        first = self._attempt_seconds is None and timeout is not None
+        clock = Clock()
+        give_up_at = clock.now() + (timeout or 0.0)
+        while True:
+            try:
+                await cast("Any", super())._ensure_connected(timeout=timeout)  # noqa: SLF001  its only place
+            except CommClosedError:
+                timeout = give_up_at - clock.now()
+                if not first or timeout <= 0:
+                    raise
+                await asyncio.sleep(_PAUSE_SECONDS)
+            else:
+                return
 
 
 def client_here() -> Client:

@@ -253,8 +253,11 @@ class ConsumerService:
 
     async def _rest(self) -> None:
         """Wait until a slice ends, a queue has work, or it is time to ack what is finished."""
-        look_at = self._in_hand.look_at
-        seconds = None if look_at is None else max(look_at + ACK_SECONDS - self._clock.now(), 0.0)
+        now, look_at = self._clock.now(), self._in_hand.look_at
+        moments = [source.rests_until for source in self._sources if source.rests_until > now]
+        if look_at is not None:
+            moments.append(look_at + ACK_SECONDS)
+        seconds = max(min(moments) - now, 0.0) if moments else None
         try:
             async with asyncio.timeout(seconds):
                 await self._wake.wait()
@@ -266,7 +269,10 @@ class ConsumerService:
         """Send what is finished, fetch from the first queue that has something; return whether one had."""
         resting = self._stopping or self.draining or self._in_hand.stalled
         want = wanted = 0 if resting else self._in_hand.wanted
+        now = self._clock.now()
         for position, source in self._in_turn():
+            if source.rests_until > now:
+                continue
             if want and source.may_have_work and not source.lost:
                 if await self._exchange(position, source, want):
                     self._turn, want = position + 1, 0
@@ -306,11 +312,16 @@ class ConsumerService:
         except BaseException as error:
             # What is sent again counts once: acks by their receipt, the lease by its request.
             source.outbox = outbox + source.outbox
-            if not isinstance(error, QueueLostError):
+            if isinstance(error, QueueLostError):
+                source.look_for_it()
+            elif isinstance(error, DaskQueueError):
+                # Its disk may be full. What is finished is kept here, and its lease prolonged, until it is heard.
+                source.rest(error, self._clock.now() + REFUSED_SECONDS)
+            else:
                 raise
-            source.look_for_it()
             return False
         source.request += 1
+        source.heard()
         if reply is None:
             source.may_have_work = source.may_have_work and not want
             return False

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from daskqueue.actors.settlement import Pairs, to_pairs, to_runs
+from daskqueue.actors import told
+from daskqueue.actors.settlement import Pairs, to_pairs
 
 if TYPE_CHECKING:
     from daskqueue.engine.engine import Engine
@@ -30,7 +31,8 @@ class DeadLetters:
 
     async def list(self, after: int, limit: int, max_bytes: int, whole: bool) -> tuple[Rows, int | None]:
         """Return a page of dead letters and where the next one begins; see ``DeadRow`` for the fields."""
-        rows, following = await self._engine().dead.page(after, limit, max_bytes, whole=whole)
+        where = told.number(after), told.number(limit), told.number(max_bytes)
+        rows, following = await self._engine().dead.page(*where, whole=bool(whole))
         return [tuple(row) for row in rows], following
 
     async def count(self) -> dict[str, int]:
@@ -41,11 +43,12 @@ class DeadLetters:
         """Let dead letters run again, and return which; name them for a call that may be sent twice."""
         if incarnation is not None:
             self._check_incarnation(incarnation)
-        again = await self._engine().dead.redrive(None if runs is None else to_runs(runs), limit)
+        limit = None if limit is None else told.number(limit)
+        again = await self._engine().dead.redrive(None if runs is None else told.runs(runs), limit)
         return to_pairs(again)
 
     async def purge(self, incarnation: int | None, runs: Pairs | None) -> Named:
         """Throw dead letters away, and return which."""
         if incarnation is not None:
             self._check_incarnation(incarnation)
-        return to_pairs(await self._engine().dead.purge(None if runs is None else to_runs(runs)))
+        return to_pairs(await self._engine().dead.purge(None if runs is None else told.runs(runs)))

@@ -53,17 +53,19 @@ class HostedPool(NamedTuple):
         lease_seconds: how long a message stays a silent consumer's.
         max_messages: the most messages of one queue that wait or run; None for no bound.
         defaults: options of submits whose user says nothing else; none from hosts of an older version.
+        n_queues: how many there are, as those that are there remember it; 0 from hosts of an older version.
     """
 
     queues: dict[int, ActorRef]
     lease_seconds: float | None
     max_messages: int | None
     defaults: Mapping[str, Any]
+    n_queues: int = 0
 
     @property
     def size(self) -> int:
         """How many queues it has, as far as is known: one that has not come yet is counted, too."""
-        return max(self.queues, default=-1) + 1
+        return max(max(self.queues, default=-1) + 1, self.n_queues)
 
 
 class Directory:
@@ -114,7 +116,8 @@ class Directory:
         about = notes.get(_POOL, {})
         queues = {int(index): ActorRef(*note) for index, note in notes.items() if index != _POOL}
         defaults = about.get("defaults", {})
-        return HostedPool(queues, about.get("lease_seconds"), about.get("max_messages"), defaults)
+        lease_seconds, max_messages = about.get("lease_seconds"), about.get("max_messages")
+        return HostedPool(queues, lease_seconds, max_messages, defaults, about.get("n_queues", 0))
 
     async def note_pool(self, pool_id: str, settings: Mapping[str, Any]) -> None:
         """Write down what a client has to know of a pool that hosts serve."""

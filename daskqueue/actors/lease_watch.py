@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 
 from daskqueue.actors.directory import Directory, Fate
 from daskqueue.actors.early import EarlyAcks
 from daskqueue.clock import Clock
 from daskqueue.engine.engine import Engine
-from daskqueue.errors import QueueLostError
+from daskqueue.errors import QueueLostError, StorageError
 
 # How often a queue asks the scheduler whether those who hold its messages still exist.
 LOST_CHECK_SECONDS = 2.0
+# Pause after the disk has refused.
+REFUSED_SECONDS = 1.0
+
+logger = logging.getLogger(__name__)
 
 
 class LeaseWatch:
@@ -75,8 +80,17 @@ class LeaseWatch:
                 async with asyncio.timeout(seconds):
                     await self._changed.wait()
             except TimeoutError:
-                await self._engine.leases.expire()
+                await self._expire()
             self._changed.clear()
+
+    async def _expire(self) -> None:
+        try:
+            await self._engine.leases.expire()
+        except StorageError as error:
+            # A full disk: those who hold the messages go on with them until there is room. The failure of a
+            # disk is the next command's to meet.
+            logger.warning("Leases that are over could not be taken back, and will be: %s", error)
+            await asyncio.sleep(REFUSED_SECONDS)
 
     async def _take_back_lost(self) -> None:
         holders = self._holders
@@ -94,4 +108,7 @@ class LeaseWatch:
         for holder in lost:
             self._early.lose(holder)
         if lost:
-            await self._engine.leases.lose(lost)
+            try:
+                await self._engine.leases.lose(lost)
+            except StorageError as error:
+                logger.warning("What lost consumers hold could not be taken back, and will be: %s", error)

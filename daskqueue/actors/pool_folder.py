@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from typing import Any, NamedTuple
+from zlib import crc32
 
 from daskqueue.clock import new_name
 from daskqueue.errors import FolderError, FormatError
@@ -12,6 +13,7 @@ from daskqueue.storage.fs import FileSystem, LocalFileSystem
 
 FORMAT_VERSION = 1
 _NAME = "pool.json"
+_FIELDS = ("format", "pool", "name", "queues")  # what later versions keep, too, and the checksum covers
 
 
 class PoolRecord(NamedTuple):
@@ -44,7 +46,7 @@ def claim(dirpath: str, name: str, n_queues: int, fs: FileSystem | None = None) 
         record = read(dirpath, fs)
         if record is None:
             _refuse_foreign(fs, folder, name)
-            record = _write(fs, folder, PoolRecord(new_name(), name, n_queues))
+            record = write(fs, folder, PoolRecord(new_name(), name, n_queues))
         _refuse_other(folder, record, name)
     except OSError as error:
         if isinstance(error, FolderError):
@@ -71,14 +73,34 @@ def read(dirpath: str, fs: FileSystem | None = None) -> PoolRecord | None:
         fs.close(handle)
     try:
         fields: dict[str, Any] = json.loads(content)
-        version, record = fields["format"], PoolRecord(fields["pool"], fields["name"], fields["queues"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise FolderError(f"{path} is damaged: {error!r}") from error
+        version, record = int(fields["format"]), PoolRecord(*[fields[name] for name in _FIELDS[1:]])
+        _check(fields)
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
+        raise FolderError(
+            f"{path} is damaged: {error!r}. The queues beside it are not touched by that. Write the file again, with "
+            f'what can still be read of it: {{"format": {FORMAT_VERSION}, "pool": "<its id>", "name": "<the '
+            'pool\'s name>", "queues": <how many there are>}'
+        ) from error
     if version > FORMAT_VERSION:
         raise FormatError(
-            f"{path} has format {version}; this version knows {FORMAT_VERSION}: upgrade daskqueue"
+            f"{path} has format {version}; this version knows {FORMAT_VERSION}: a newer daskqueue has had this "
+            "folder open. Nothing was changed. Upgrade daskqueue"
         )
     return record
+
+
+def _check(fields: dict[str, Any]) -> None:
+    """Raise if the fields are not what was written; people may leave the checksum out, as early versions did."""
+    format_version, pool_id, name, n_queues = [fields[field] for field in _FIELDS]
+    words, numbers = (pool_id, name), (format_version, n_queues)
+    if not all(type(word) is str for word in words) or not all(type(number) is int for number in numbers):
+        raise ValueError("names and numbers are not where they should be")
+    if "checksum" in fields and fields["checksum"] != _checksum(fields):
+        raise ValueError("its checksum does not match")
+
+
+def _checksum(fields: dict[str, Any]) -> int:
+    return crc32(json.dumps([fields[field] for field in _FIELDS]).encode())
 
 
 def grow(dirpath: str, n_queues: int, fs: FileSystem | None = None) -> None:
@@ -86,7 +108,7 @@ def grow(dirpath: str, n_queues: int, fs: FileSystem | None = None) -> None:
     fs = fs or LocalFileSystem()
     record = read(dirpath, fs)
     if record is not None and record.n_queues < n_queues:
-        _write(fs, Path(dirpath), record._replace(n_queues=n_queues))
+        write(fs, Path(dirpath), record._replace(n_queues=n_queues))
 
 
 def resize(dirpath: str, n_queues: int, fs: FileSystem | None = None) -> None:
@@ -94,7 +116,7 @@ def resize(dirpath: str, n_queues: int, fs: FileSystem | None = None) -> None:
     fs = fs or LocalFileSystem()
     record = read(dirpath, fs)
     if record is not None and record.n_queues != n_queues:
-        _write(fs, Path(dirpath), record._replace(n_queues=n_queues))
+        write(fs, Path(dirpath), record._replace(n_queues=n_queues))
 
 
 def count_folders(dirpath: str, name: str, fs: FileSystem | None = None) -> int:
@@ -105,8 +127,11 @@ def count_folders(dirpath: str, name: str, fs: FileSystem | None = None) -> int:
     return max((int(number) + 1 for number in numbers if number.isdecimal()), default=0)
 
 
-def settle(dirpath: str, name: str, index: int, fs: FileSystem | None = None) -> None:
+def settle(dirpath: str, name: str, index: int, fs: FileSystem | None = None) -> int:
     """Make sure that *dirpath* is a folder of the pool *name* with a place for queue *index*.
+
+    Returns:
+        How many queues the pool has, as far as this folder knows.
 
     Raises:
         FolderError: the folder cannot be written, or belongs to a pool of another name.
@@ -116,6 +141,7 @@ def settle(dirpath: str, name: str, index: int, fs: FileSystem | None = None) ->
     n_queues = max(index + 1, record.n_queues if record else 0)
     claim(dirpath, name, n_queues, fs)
     grow(dirpath, n_queues, fs)
+    return n_queues
 
 
 def _refuse_foreign(fs: FileSystem, folder: Path, name: str) -> None:
@@ -135,7 +161,8 @@ def _refuse_other(folder: Path, record: PoolRecord, name: str) -> None:
         )
 
 
-def _write(fs: FileSystem, folder: Path, record: PoolRecord) -> PoolRecord:
+def write(fs: FileSystem, folder: Path, record: PoolRecord) -> PoolRecord:
+    """Write the record of a pool into its folder, in the place of what was there; return it."""
     fields = {
         "format": FORMAT_VERSION,
         "pool": record.pool_id,
@@ -145,7 +172,7 @@ def _write(fs: FileSystem, folder: Path, record: PoolRecord) -> PoolRecord:
     temporary = folder / f".{_NAME}.{new_name()}"
     handle = fs.create(temporary)
     try:
-        fs.write(handle, [json.dumps(fields, indent=2).encode()])
+        fs.write(handle, [json.dumps(fields | {"checksum": _checksum(fields)}, indent=2).encode()])
         fs.sync(handle)
     finally:
         fs.close(handle)

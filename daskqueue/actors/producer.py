@@ -11,7 +11,7 @@ from concurrent.futures import Future
 from typing import TYPE_CHECKING, NamedTuple
 
 from daskqueue.clock import Clock, new_id
-from daskqueue.errors import QueueFullError
+from daskqueue.errors import DiskFullError, QueueFullError
 from daskqueue.message import PutOptions
 
 if TYPE_CHECKING:
@@ -145,9 +145,9 @@ class Lane:
             ref, firsts = await self._queues.call_at(
                 self._index, "put", *args, deadline=room + 30.0, patience=LOST_SECONDS
             )
-        except QueueFullError as error:
-            logger.debug("Queue %d is full: waiting for room", self._index)
-            late = [put for put in puts if self._patience(put) <= 0]
+        except (QueueFullError, DiskFullError) as error:
+            logger.debug("Queue %d is full: %s", self._index, error)
+            late = [put for put in puts if self._is_late(put, error)]
             for put in late:
                 put.placed.set_exception(error)
             return [put for put in puts if put not in late]
@@ -157,6 +157,11 @@ class Lane:
             put.placed.set_result(Placed(self._index, ref.incarnation, where, existing))
         # A queue that became full on the way took the first ones only.
         return puts[len(firsts) :]
+
+    def _is_late(self, put: _Put, error: QueueFullError | DiskFullError) -> bool:
+        """Return whether a put has waited as long as it may: consumers make room in a queue, people on a disk."""
+        endless = put.give_up_at is None and isinstance(error, DiskFullError)
+        return endless or self._patience(put) <= 0
 
     def _patience(self, put: _Put) -> float:
         """Return how long a put still waits for room, at most for one call."""

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from distributed import get_worker
 
-from daskqueue.actors import pool_folder
+from daskqueue.actors import pool_folder, told
 from daskqueue.actors.answers import Answer, Answers
 from daskqueue.actors.caller import DEADLINE_SECONDS
 from daskqueue.actors.dead_letters import DeadLetters
@@ -25,15 +26,22 @@ from daskqueue.actors.lease_watch import LeaseWatch
 from daskqueue.actors.overview import Overview
 from daskqueue.actors.parking import Bell, ParkingLot, Presence
 from daskqueue.actors.queue_spec import QueueSpec, incarnation_of
-from daskqueue.actors.settlement import Pairs, Settlement, to_pairs, to_runs
+from daskqueue.actors.settlement import Pairs, to_pairs
 from daskqueue.clock import Clock, new_name
 from daskqueue.core.tally import Receipt, State
 from daskqueue.engine.engine import Counts, Engine
 from daskqueue.engine.files import Files
 from daskqueue.engine.meter import Meter
 from daskqueue.engine.reading import QueueReading
-from daskqueue.errors import FolderError, MessagesLostError, QueueFullError, QueueLostError
-from daskqueue.message import Durability, PutOptions, Run, Terms
+from daskqueue.errors import (
+    DiskFullError,
+    FolderError,
+    MessagesLostError,
+    QueueFullError,
+    QueueLostError,
+    StorageError,
+)
+from daskqueue.message import Durability, Run
 from daskqueue.metrics.collector import EXHIBIT
 from daskqueue.metrics.queues import QueueSource
 from daskqueue.storage.fs import LocalFileSystem
@@ -80,6 +88,8 @@ class QueueService:
         self._watch: LeaseWatch | None = None
         self._answers: Answers | None = None
         self._closed = False
+        self._ousted: asyncio.Future[StorageError] = loop.create_future()
+        self._n_queues = spec.index + 1
         self._present = Presence()
         self.dead = DeadLetters(self._open_engine, self._check_incarnation)
         self.look = Overview(self._open_engine, self._about)
@@ -125,6 +135,10 @@ class QueueService:
         """Which opening of its folder this is; 0 while it is not open."""
         return self._engine.epoch if self._engine is not None else 0
 
+    async def ousted(self) -> StorageError:
+        """Return why, once the folder has been taken away from this process."""
+        return await asyncio.shield(self._ousted)
+
     async def ping(self) -> None:
         """Answer, once the queue is open."""
         await self.open(DEADLINE_SECONDS)
@@ -146,14 +160,30 @@ class QueueService:
         directory = Directory(self._node)
         if spec.hosted:
             settings = spec.settings
+            await self._learn((await directory.hosted(spec.pool_id)).size)
             about = {
                 "lease_seconds": settings.lease_seconds,
                 "max_messages": settings.max_messages,
                 "defaults": dict(spec.defaults),
+                "n_queues": self._n_queues,
             }
             await directory.note_pool(spec.pool_id, about)
         ref = ActorRef(spec.key, self._node.address, self._incarnation)
         await directory.note(spec.pool_id, spec.index, ref)
+
+    async def count_queues(self) -> None:
+        """Learn how many queues a hosted pool has, or say so: whoever knows of more, the scheduler or this queue.
+
+        A scheduler that was replaced knows of those queues only that have joined it. A client that took these for
+        all would look for keys and groups in the wrong places.
+
+        Raises:
+            QueueLostError: the scheduler is not there.
+        """
+        told = await Directory(self._node).hosted(self._spec.pool_id)
+        await self._learn(told.size)
+        if told.n_queues < self._n_queues:
+            await self.announce()
 
     async def close(self) -> None:
         """Send away who waits, flush, and give up the folder."""
@@ -178,16 +208,21 @@ class QueueService:
     async def put(
         self, producer: bytes, puts: Sequence[tuple[int, bytes, Sequence[Any]]], patience: float
     ) -> list[int]:
-        """Append record batches; see ``Engine.put``. Room for the first is waited for up to *patience* seconds."""
+        """Append record batches; see ``Engine.put``. Room for the first is waited for up to *patience* seconds.
+
+        Raises:
+            QueueFullError: there was none in the queue.
+            DiskFullError: there was none on the disk.
+        """
         engine = self._open_engine()
-        chosen = [(number, data, _options(fields)) for number, data, fields in puts]
-        give_up_at = self._clock.now() + patience
+        chosen = told.puts(producer, puts)
+        give_up_at = self._clock.now() + told.seconds(patience)
         while True:
             try:
                 firsts = await engine.put(producer, chosen)
-            except QueueFullError:
+            except (QueueFullError, DiskFullError) as error:
                 if not await self._settled.wait(give_up_at - self._clock.now()):
-                    self._meter.reject("full")
+                    self._meter.reject("full" if isinstance(error, QueueFullError) else "disk_full")
                     raise
             else:
                 if any(options.delay or options.not_before or options.expires for _, _, options in chosen):
@@ -197,7 +232,7 @@ class QueueService:
     async def cancel(self, incarnation: int, runs: Pairs) -> list[tuple[int, int]]:
         """Drop messages that wait; return the runs that were dropped. Those that run are asked to end."""
         self._check_incarnation(incarnation)
-        dropped = await self._open_engine().cancel(to_runs(runs))
+        dropped = await self._open_engine().cancel(told.runs(runs))
         self._asked.ring()
         return to_pairs(dropped)
 
@@ -227,9 +262,11 @@ class QueueService:
             are not plain (see ``NoteOf``), or None when there is nothing to lease.
         """
         engine = self._open_engine()
+        told.wish(consumer, pool, request, want, slice_size, max_bytes)
+        settled = [told.settlement(fields) for fields in settlements]
         await engine.writable()
-        for fields in settlements:
-            if hear(engine.leases, self._early, consumer, pool, Settlement(*fields)):
+        for said in settled:
+            if hear(engine.leases, self._early, consumer, pool, said):
                 self._look_again()
         if want < 1:
             return None
@@ -241,6 +278,7 @@ class QueueService:
             return None
         self._watch_on()
         if early:
+            await engine.writable()  # the lease may have read from the disk, and a segment be full since then
             runs = [Run(part.first, part.first + part.size) for part in leased.slices]
             self._early.begin(consumer, runs)
             engine.leases.ack(Receipt(leased.lease, leased.epoch), runs, None)
@@ -250,8 +288,8 @@ class QueueService:
     async def park(self, home: bool, seconds: float, consumer: str = "") -> bool:
         """Return True as soon as there is work for a consumer, False after *seconds* without any."""
         self._open_engine()
-        with self._present.of(consumer):
-            return await self._parked.wait_for_work(home=home, seconds=seconds)
+        with self._present.of(told.name(consumer)):
+            return await self._parked.wait_for_work(home=home, seconds=told.seconds(seconds))
 
     async def extend(self, consumer: str, leases: Sequence[int]) -> list[int]:
         """Prolong leases; return those still held."""
@@ -259,7 +297,7 @@ class QueueService:
 
     async def cancels(self, consumer: str, seconds: float) -> list[tuple[int, int]]:
         """Return what the consumer holds whose cancel was asked for; wait for the first of it up to *seconds*."""
-        give_up_at = self._clock.now() + seconds
+        give_up_at = self._clock.now() + told.seconds(seconds)
         while not (asked := self._open_engine().leases.asked(consumer)):
             if not await self._asked.wait(give_up_at - self._clock.now()):
                 break
@@ -276,7 +314,7 @@ class QueueService:
         await engine.writable()
         held = [
             engine.leases.progress(Receipt(lease, epoch), sequence, note)
-            for lease, epoch, sequence, note in remarks
+            for lease, epoch, sequence, note in told.remarks(remarks)
         ]
         if not all(held):
             logger.debug("%s told of messages that are no longer its own", consumer)
@@ -300,12 +338,12 @@ class QueueService:
         self._open_engine()
         self._check_incarnation(incarnation)
         assert self._answers is not None
-        return await self._answers.wait(waiter, to_runs(runs), seconds)
+        return await self._answers.wait(told.name(waiter), told.runs(runs), told.seconds(seconds))
 
     async def wait_idle(self, seconds: float) -> tuple[int, ...]:
         """Return the counts once nothing waits or runs, or after *seconds*."""
         engine = self._open_engine()
-        give_up_at = self._clock.now() + seconds
+        give_up_at = self._clock.now() + told.seconds(seconds)
         while self._counts(engine).pending and not self._closed:
             if not await self._idle.wait(give_up_at - self._clock.now()):
                 break
@@ -332,14 +370,16 @@ class QueueService:
         """Return how far messages said they are: ``(sequence, note)`` of those that did."""
         engine = self._open_engine()
         self._check_incarnation(incarnation)
-        return [noted for run in to_runs(runs) for noted in engine.notes(run)]
+        return [noted for run in told.runs(runs) for noted in engine.notes(run)]
 
     async def states(self, incarnation: int, runs: Pairs) -> list[tuple[int, int, str]]:
         """Return the state of each message: ``(first, last, state)``."""
         engine = self._open_engine()
         self._check_incarnation(incarnation)
         return [
-            (part.first, part.last, str(state)) for run in to_runs(runs) for part, state in engine.states(run)
+            (part.first, part.last, str(state))
+            for run in told.runs(runs)
+            for part, state in engine.states(run)
         ]
 
     # Metrics
@@ -357,6 +397,20 @@ class QueueService:
     @property
     def _holders(self) -> set[str]:
         return self._early.consumers | (self._engine.consumers() if self._engine is not None else set())
+
+    async def _learn(self, n_queues: int) -> None:
+        """Remember, over restarts too, that the pool has so many queues."""
+        dirpath = self._spec.dirpath
+        if n_queues <= self._n_queues or dirpath is None:
+            return
+        self._n_queues = n_queues
+        try:
+            await self._loop.run_in_executor(self._thread, pool_folder.grow, dirpath, n_queues)
+        except OSError as error:
+            # It serves all the same; after a restart it learns it again.
+            logger.warning(
+                "%s: that there are %d queues cannot be written: %s", self._spec.key, n_queues, error
+            )
 
     def _open_engine(self) -> Engine:
         if self._closed:
@@ -424,6 +478,7 @@ class QueueService:
             on_settled=self._tell_settled,
             meter=self._meter,
         )
+        files.ousted.add_done_callback(self._tell_ousted)
         SwitchInterval.shorten()
         patience = HOSTED_PATIENCE_SECONDS if spec.hosted else 0.0
         self._watch = LeaseWatch(self._engine, self._early, Directory(self._node), self._clock, patience)
@@ -435,7 +490,7 @@ class QueueService:
     def _open_files(self, fs: FileSystem, owner: dict[str, str | int | float | None]) -> Files:
         spec = self._spec
         if spec.hosted and spec.dirpath is not None:
-            pool_folder.settle(spec.dirpath, spec.pool_name, spec.index, fs)
+            self._n_queues = pool_folder.settle(spec.dirpath, spec.pool_name, spec.index, fs)
         elif spec.dirpath is not None:
             record = pool_folder.read(spec.dirpath, fs)
             if record is None or record.pool_id != spec.pool_id:
@@ -443,7 +498,18 @@ class QueueService:
                     f"worker {self._node.address} does not reach {spec.dirpath}: a durable pool needs a folder "
                     "that all its workers share"
                 )
-        return Files.open(fs, spec.folder, owner, spec.settings, self._clock, create=spec.create)
+        on_disk = spec.dirpath is not None
+        return Files.open(
+            fs, spec.folder, owner, spec.settings, self._clock, create=spec.create, on_disk=on_disk
+        )
+
+    def _tell_ousted(self, ousted: Future[StorageError]) -> None:
+        def tell() -> None:
+            if not self._ousted.done():
+                self._ousted.set_result(ousted.result())
+
+        with contextlib.suppress(RuntimeError):  # the loop is closed, and nobody waits any more
+            self._loop.call_soon_threadsafe(tell)
 
     def _tell_settled(self) -> None:
         self._settled.ring()
@@ -461,8 +527,3 @@ class QueueService:
 
     def _work_left(self) -> bool:
         return self._engine is not None and self._engine.leasable() > 0
-
-
-def _options(fields: Sequence[Any]) -> PutOptions:
-    retries, delay, not_before, expires, drop_oldest, terms = fields
-    return PutOptions(retries, delay, not_before, expires, drop_oldest, Terms(*terms))

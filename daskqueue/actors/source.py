@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -13,6 +14,8 @@ from daskqueue.actors.remarks import Remarks
 from daskqueue.actors.settlement import Pairs, Settlement
 from daskqueue.errors import DaskQueueError, QueueLostError
 from daskqueue.message import pack_id
+
+logger = logging.getLogger(__name__)
 
 PARK_SECONDS = 20.0
 # How long a call that may have to read or sync a lot is waited for.
@@ -53,6 +56,7 @@ class Source:
         # A consumer begins at home; elsewhere it waits to be asked for help.
         self.may_have_work = home
         self.lost = False
+        self.rests_until = 0.0
         self.outbox: list[Settlement] = []
         self.request = 0
         self._caller = caller
@@ -109,6 +113,18 @@ class Source:
         self.lost = True
         if self._search is None:
             self._search = asyncio.get_running_loop().create_task(self._find())
+
+    def rest(self, refusal: DaskQueueError, until: float) -> None:
+        """Leave a queue alone for a while that refuses what it is told; said once in the log."""
+        told = logger.debug if self.rests_until else logger.warning
+        told("%s refuses what %s says, which is kept and said again: %s", self.name, self._consumer, refusal)
+        self.rests_until = until
+
+    def heard(self) -> None:
+        """Note that the queue has taken what it was told."""
+        if self.rests_until:
+            self.rests_until = 0.0
+            logger.info("%s hears %s again", self.name, self._consumer)
 
     def close(self) -> None:
         """Stop what runs in the background."""

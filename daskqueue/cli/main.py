@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 import daskqueue
-from daskqueue.cli import dead, queue, serve
+from daskqueue.cli import dead, folder, queue, serve
 from daskqueue.cli.demo import demo
 
 app = typer.Typer(
@@ -18,6 +18,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command()(demo)
+for look in (folder.verify, folder.dump, folder.replay, folder.repair):
+    app.command()(look)
 app.add_typer(serve.app, name="serve")
 app.add_typer(queue.app, name="queue")
 app.add_typer(dead.app, name="dead")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ from daskqueue.actors.door import Door
 from daskqueue.actors.queue import QueueService
 from daskqueue.actors.queue_spec import QueueSpec
 from daskqueue.engine.settings import QueueSettings
-from daskqueue.errors import FolderInUseError
+from daskqueue.errors import FolderInUseError, QueueLostError, StorageError
 from daskqueue.message import Durability
 from daskqueue.serve.membership import Membership, Place
 from daskqueue.serve.status_server import NotDrainableError
@@ -27,6 +28,8 @@ logger = logging.getLogger(__name__)
 OPEN_SECONDS = 5.0
 # How long to wait between two looks at a folder that another process still holds.
 HELD_SECONDS = 0.5
+# How often a shard looks whether its pool has more of them than it knows.
+FOLLOW_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,21 +67,20 @@ class QueueHost:
         """Open the queue and serve it until *stop* is set; then flush and close it.
 
         Raises:
-            StorageError: the folder cannot be used.
+            StorageError: the folder cannot be used, or another process has taken it over.
         """
         stopped = asyncio.create_task(stop.wait())
-        opening = asyncio.create_task(self._open())
+        serving = asyncio.create_task(self._serve())
         self._membership.start()
         try:
-            await asyncio.wait([stopped, opening], return_when=asyncio.FIRST_COMPLETED)
-            if opening.done():
-                opening.result()
-                await stopped
+            await asyncio.wait([stopped, serving], return_when=asyncio.FIRST_COMPLETED)
+            if serving.done():
+                serving.result()
         finally:
-            opening.cancel()
+            serving.cancel()
             await self._service.close()
             await self._membership.leave()
-            await asyncio.wait([opening])
+            await asyncio.wait([serving])
             stopped.cancel()
 
     # What its status server says
@@ -115,6 +117,17 @@ class QueueHost:
 
     # Inside
 
+    async def _serve(self) -> None:
+        """Open the queue; return only by an error, when the folder is another's."""
+        await self._open()
+        following = asyncio.create_task(self._follow())
+        try:
+            error = await self._service.ousted()
+        finally:
+            following.cancel()
+        logger.error("Shard %d of %r ends: %s", self._options.shard, self._options.name, error)
+        raise error
+
     async def _open(self) -> None:
         held = ""
         while True:
@@ -129,6 +142,14 @@ class QueueHost:
                 break
         self._opened.set()
         logger.info("Shard %d of %r is open", self._options.shard, self._options.name)
+
+    async def _follow(self) -> None:
+        """See now and then how many queues the pool has."""
+        while True:
+            await asyncio.sleep(FOLLOW_SECONDS)
+            if not self._membership.waiting:
+                with contextlib.suppress(QueueLostError, StorageError, OSError):  # the next look is soon enough
+                    await self._service.count_queues()
 
     async def _joined(self, worker: Worker) -> None:
         """Put a door to the queue into the worker, and tell the directory under which key."""
