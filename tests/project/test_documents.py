@@ -41,8 +41,9 @@ def test_every_path_in_code_letters_exists(page):
     assert [path for path in paths if not (ROOT / path).exists()] == []
 
 
-def test_every_test_that_is_named_in_the_guarantees_exists():
-    text = (ROOT / "docs" / "guarantees.md").read_text()
+@pytest.mark.parametrize("name", ["guarantees", "reliability"])
+def test_every_test_that_is_named_beside_a_promise_exists(name):
+    text = (ROOT / "docs" / f"{name}.md").read_text()
     cited = re.findall(r"\]\(\.\./(tests/[\w/.]+)\)((?:,? *`test_\w+`)*)", text)
     assert len(cited) > 15
     missing = [
