@@ -1,6 +1,6 @@
 # `make demo` and `make test` do everything that they need, on a machine with nothing but Python 3.11 or newer.
 
-.PHONY: help demo test check e2e image kind-up changelog clean
+.PHONY: help demo test soak check e2e image kind-up changelog clean
 
 PYTHON ?= $(shell scripts/find-python)
 BIN := .venv/bin
@@ -14,6 +14,9 @@ demo: .venv/installed ## Kill all workers in the middle of 100,000 tasks, and se
 
 test: .venv/installed-dev ## Run all tests; ARGS="-k notebook" chooses some
 	@$(BIN)/pytest $(ARGS)
+
+soak: .venv/installed-dev ## Kill processes for ten minutes, then send 10,000,000 messages through one queue
+	@scripts/soak $(ARGS)
 
 e2e: .venv/installed-dev ## Run the story on the cluster that KUBECONFIG names; ARGS="tests/e2e/test_crd.py" chooses
 	@scripts/e2e $(ARGS)
