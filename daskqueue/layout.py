@@ -108,18 +108,18 @@ def _aligned(head: list[Buffer], chunks: Iterable[Sequence[Buffer]]) -> list[Buf
     return parts
 
 
-def declared_results(blob: Buffer | bytearray) -> int:
-    """Return how many results the head of a blob speaks of; nothing behind the head is looked at.
+def declared(data: Buffer | bytearray) -> tuple[int, int]:
+    """Return how many messages the head of a record batch speaks of, and its flags; nothing behind it is looked at.
 
     Raises:
-        BatchError: it is no head of a blob of results, or the blob is shorter or longer than its head says.
+        BatchError: it is no head of a record batch, or the batch is shorter or longer than its head says.
     """
-    if len(blob) < HEADER.size:
-        raise BatchError(f"{len(blob)} bytes are too few for a blob of results")
-    magic, _, size, flags, _, count, *_ = HEADER.unpack_from(blob)
-    if magic not in (MAGIC, ALIGNED) or flags != RESULTS or size != len(blob):
-        raise BatchError("a blob of results with a head that is none")
-    return int(count)
+    if len(data) < HEADER.size:
+        raise BatchError(f"{len(data)} bytes are too few for a record batch")
+    magic, _, size, flags, _, count, *_ = HEADER.unpack_from(data)
+    if magic not in (MAGIC, ALIGNED) or size != len(data):
+        raise BatchError("a record batch with a head that is none")
+    return count, flags
 
 
 def pack_entry(entry: Entry) -> bytes:

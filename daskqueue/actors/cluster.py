@@ -12,10 +12,13 @@ from distributed.comm import CommClosedError
 from daskqueue.actors.caller import CHECK_SECONDS, Caller
 from daskqueue.actors.directory import READ_SECONDS, ActorRef, Directory
 from daskqueue.actors.route import Route, route_of
+from daskqueue.clock import Clock
 from daskqueue.errors import QueueLostError
 
 # How long a worker may take to make an actor: it may have to wait for a thread that runs a task.
 MAKE_SECONDS = 60.0
+# The pause before a short function is run again on another worker.
+RUN_AGAIN_SECONDS = 0.1
 
 
 class Held(NamedTuple):
@@ -55,6 +58,7 @@ class Cluster:
             route or route_of(client, direct=bool(client.direct_to_workers)), self.directory.alive
         )
         self._client = client
+        self._clock = Clock()
 
     @property
     def address(self) -> str:
@@ -109,12 +113,26 @@ class Cluster:
         return Held(ref._replace(address=actor._address), future)  # noqa: SLF001  where Dask put it
 
     async def run(self, function: Callable[..., Any], *args: Any) -> Any:
-        """Run a short function on the event loop of the first worker, past its queue of tasks."""
-        address = (await self.workers())[0]
-        answers = await self._while_alive(
-            cast("Any", self._client).run(function, *args, workers=[address]), address
-        )
-        return answers[address]
+        """Run a short function on the event loop of the first worker, past its queue of tasks.
+
+        When that worker is lost meanwhile, another one runs it: it may have been run before.
+
+        Raises:
+            QueueLostError: there are no workers, or one after the other was lost.
+        """
+        give_up_at = self._clock.now() + MAKE_SECONDS
+        while True:
+            address = (await self.workers())[0]
+            try:
+                answers = await self._while_alive(
+                    cast("Any", self._client).run(function, *args, workers=[address]), address
+                )
+            except QueueLostError:
+                if self._clock.now() > give_up_at:
+                    raise
+                await asyncio.sleep(RUN_AGAIN_SECONDS)
+            else:
+                return answers[address]
 
     async def _while_alive(self, work: Awaitable[Any], address: str) -> Any:
         """Wait for something that a worker does as long as the worker exists; Dask waits far longer."""

@@ -320,7 +320,9 @@ class ConsumerService:
             else:
                 raise
             return False
-        source.request += 1
+        if want:
+            # A call without a request leaves the number to the one before it: that one's reply may have been lost.
+            source.request += 1
         source.heard()
         if reply is None:
             source.may_have_work = source.may_have_work and not want

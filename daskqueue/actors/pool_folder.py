@@ -9,6 +9,7 @@ from zlib import crc32
 
 from daskqueue.clock import new_name
 from daskqueue.errors import FolderError, FormatError
+from daskqueue.message import MAX_QUEUES
 from daskqueue.storage.fs import FileSystem, LocalFileSystem
 
 FORMAT_VERSION = 1
@@ -95,6 +96,8 @@ def _check(fields: dict[str, Any]) -> None:
     words, numbers = (pool_id, name), (format_version, n_queues)
     if not all(type(word) is str for word in words) or not all(type(number) is int for number in numbers):
         raise ValueError("names and numbers are not where they should be")
+    if not (pool_id and name and 0 < n_queues <= MAX_QUEUES):
+        raise ValueError("there is no such pool")
     if "checksum" in fields and fields["checksum"] != _checksum(fields):
         raise ValueError("its checksum does not match")
 

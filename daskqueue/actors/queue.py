@@ -37,6 +37,7 @@ from daskqueue.errors import (
     DiskFullError,
     FolderError,
     MessagesLostError,
+    QueueFailedError,
     QueueFullError,
     QueueLostError,
     StorageError,
@@ -56,6 +57,8 @@ logger = logging.getLogger(__name__)
 
 # How long a host's consumer may be away from the scheduler before others get what it holds.
 HOSTED_PATIENCE_SECONDS = 10.0
+# How often a host that has nothing to commit looks whether its folder is still its own.
+LOOK_SECONDS = 1.0
 
 
 def open_actor(spec: QueueSpec) -> Door:
@@ -136,8 +139,13 @@ class QueueService:
         return self._engine.epoch if self._engine is not None else 0
 
     async def ousted(self) -> StorageError:
-        """Return why, once the folder has been taken away from this process."""
-        return await asyncio.shield(self._ousted)
+        """Return why, once the folder has been taken away from this process; an idle queue looks now and then."""
+        while not self._ousted.done():
+            await asyncio.wait([self._ousted], timeout=LOOK_SECONDS)
+            if self._engine is not None and self._engine.failure is None and not self._closed:
+                with contextlib.suppress(QueueFailedError):
+                    await self._loop.run_in_executor(self._thread, self._engine.verify)
+        return self._ousted.result()
 
     async def ping(self) -> None:
         """Answer, once the queue is open."""
@@ -293,7 +301,7 @@ class QueueService:
 
     async def extend(self, consumer: str, leases: Sequence[int]) -> list[int]:
         """Prolong leases; return those still held."""
-        return list(self._open_engine().leases.extend(consumer, leases))
+        return list(self._open_engine().leases.extend(told.name(consumer), told.numbers(leases)))
 
     async def cancels(self, consumer: str, seconds: float) -> list[tuple[int, int]]:
         """Return what the consumer holds whose cancel was asked for; wait for the first of it up to *seconds*."""
@@ -354,7 +362,7 @@ class QueueService:
     ) -> tuple[list[tuple[str, list[tuple[int, int]], bytes]], tuple[int, int] | None]:
         """Return a page of what the tasks of a consumer pool returned, and where the next one begins."""
         page = await self._open_engine().endings.page(
-            pool, (after[0], after[1]) if after else None, max_bytes
+            told.name(pool), told.page_after(after or None), told.number(max_bytes)
         )
         found = [(part.consumer, to_pairs(part.runs), bytes(part.blob)) for part in page.outcomes]
         return found, page.after
@@ -362,7 +370,7 @@ class QueueService:
     async def status(self, pool: str = "") -> dict[str, Any]:
         """Return the counts by state, and how many messages a consumer pool has settled."""
         engine = self._open_engine()
-        finished = engine.finished(pool)
+        finished = engine.finished(told.name(pool))
         counts = self._counts(engine)._asdict()
         return {"name": self.name, **counts, "enqueued": engine.enqueued, "finished": finished}
 
@@ -461,7 +469,7 @@ class QueueService:
         EXHIBIT.add(self._told)
         fs: FileSystem = MemoryFileSystem() if spec.dirpath is None else LocalFileSystem()
         owner = {
-            "host": self._node.address,
+            "host": self._node.address or os.uname().nodename,  # a host has no address before it has joined
             "pid": os.getpid(),
             "cluster": getattr(self._node.scheduler, "address", None),
             "key": spec.key,

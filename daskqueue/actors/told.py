@@ -6,14 +6,14 @@ the others: a NaN in a heap, or half a message in a run, would. Everything here 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from typing import Any, ParamSpec, TypeVar
 
 from daskqueue.actors.settlement import Pairs, Settlement
 from daskqueue.core import readers
 from daskqueue.errors import BatchError, QueueError
-from daskqueue.layout import declared_results
+from daskqueue.layout import RESULTS, declared
 from daskqueue.message import PLAIN, PutOptions, Run, Terms
 
 P = ParamSpec("P")
@@ -39,7 +39,11 @@ def puts(producer: bytes, told: Sequence[tuple[int, bytes, Sequence[Any]]]) -> l
     """Return the record batches of a put, with their numbers and options."""
     if not 0 < len(readers.octets(producer)) <= _NAME_BYTES:
         raise ValueError("a producer without a name, or with one that is too long")
-    return [(readers.count(number), _batch(data), _options(*fields)) for number, data, fields in told]
+    chosen = [(readers.count(number), _batch(data), _options(*fields)) for number, data, fields in told]
+    for _, data, options in chosen:
+        if options.terms.key and declared(data)[0] != 1:
+            raise ValueError("a key is for one message")
+    return chosen
 
 
 def _batch(data: Any) -> bytes:
@@ -89,6 +93,21 @@ def number(told: int) -> int:
 
 
 @_sensible
+def numbers(told: Iterable[int]) -> tuple[int, ...]:
+    """Return numbers from 0 on."""
+    return tuple([readers.count(each) for each in told])
+
+
+@_sensible
+def page_after(told: Sequence[int] | None) -> tuple[int, int] | None:
+    """Return where a page of results ended, None before the first."""
+    if told is None:
+        return None
+    segment, offset = told
+    return readers.count(segment), readers.count(offset)
+
+
+@_sensible
 def name(told: str) -> str:
     """Return what somebody calls himself."""
     return readers.text(told)
@@ -127,8 +146,8 @@ def settlement(fields: Sequence[Any]) -> Settlement:
 def _check_results(blob: bytes, of: Sequence[Run]) -> None:
     """Return if the head of a blob says that it has a value for each message; the values are not looked at."""
     expected = sum([run.last - run.first for run in of])
-    found = declared_results(blob)
-    if found != expected:
+    found, flags = declared(blob)
+    if found != expected or flags != RESULTS:
         raise BatchError(f"a blob of {found} results for {expected} messages")
 
 

@@ -108,6 +108,8 @@ def _acked(queue: Queue, fact: facts.Acked) -> None:
     queue.counters.acked += count(fact.runs)
     special.end(queue, fact.runs, fact.at)
     _finish(queue, fact.lease)
+    if fact.at is not None:
+        queue.told_at = fact.at
 
 
 def _retried(queue: Queue, fact: facts.Retried) -> None:
@@ -207,10 +209,12 @@ def _paused(queue: Queue, fact: facts.Paused) -> None:
 
 def _restarted(queue: Queue, fact: facts.Restarted) -> None:
     queue.epoch = fact.epoch
+    queue.told_at = fact.deadline
     queue.committed = queue.next_sequence
     for lease in queue.leases.values():
         lease.deadline = fact.deadline
     queue.deadlines.rebuild(queue.leases)
+    special.forget_gone(queue)
 
 
 def _extended(queue: Queue, fact: facts.Extended) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import ceil
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from daskqueue.core import commands, facts, lending, readers, settling, special
+from daskqueue.core import commands, facts, lending, settling, special
 from daskqueue.core.commands import Command, Decision, Moving
 from daskqueue.core.runs import Runs, contains, merge
 from daskqueue.errors import QueueError, QueueFullError
@@ -44,8 +44,6 @@ def _put(queue: Queue, command: commands.Put, now: float) -> Decision[int]:
         holder = queue.keys.holder(terms.key, now)
         if holder is not None:
             return Decision(-1 - holder, (facts.Matched(holder, command.producer, command.number),))
-    if queue.next_sequence + command.count > readers.END:
-        raise QueueFullError("the queue has given away all the numbers that messages can have: make a new pool")
     room = _make_room(queue, command, now)
     if command.expires is not None:
         terms = terms._replace(expires_at=now + command.expires)

@@ -17,7 +17,6 @@ from daskqueue.errors import CorruptionError
 
 # packb makes a packer, with 256 KiB of memory, for every call.
 _pack: Callable[[Any], bytes] = msgpack.Packer().pack
-_unpack: Callable[..., Any] = msgpack.loads
 
 
 _UNUSED = (None, ())
@@ -48,7 +47,7 @@ def decode(kind: int, payload: bytes | bytearray | memoryview) -> facts.Fact | N
         return None
     kind_of_fact, fields, check = known
     try:
-        values = readers.sequence(_unpack(payload, use_list=False))
+        values = readers.sequence(readers.unpack(payload))
         fact = kind_of_fact(*[read(value) for read, value in zip(fields, values, strict=False)])
         if check is not None:
             check(fact)

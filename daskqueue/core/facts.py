@@ -68,7 +68,9 @@ class Acked(Fact):
 
     lease: int
     runs: Runs
-    at: float | None = None  # where it matters: some of them have terms
+    at: float | None = (
+        None  # where it matters: some of them have terms, or the log has not told the time for long
+    )
 
 
 @dataclass(frozen=True, slots=True)

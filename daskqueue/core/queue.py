@@ -168,6 +168,7 @@ class Queue:
     expiries: Expiries = field(default_factory=Expiries)
     notes: dict[int, bytes] = field(default_factory=dict)  # how far tasks said they are, by sequence
     asked: RunMap[bool] = field(default_factory=RunMap)  # leased, and to be cancelled
+    told_at: float | None = None  # the newest time in the log, as far as acks and the opening have told it
 
     @property
     def waiting(self) -> int:

@@ -11,6 +11,8 @@ from collections.abc import Callable
 from math import isnan
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import msgpack
+
 from daskqueue.core.runs import merge
 from daskqueue.message import SEQUENCE_BITS, Run, Terms
 
@@ -21,6 +23,24 @@ Reader = Callable[[Any], Any]
 Rows = TypeVar("Rows", bound=tuple[Any, ...])
 
 END = 1 << SEQUENCE_BITS  # one past the last sequence that a message's id has room for
+
+
+def unpack(data: bytes | bytearray | memoryview, *, use_list: bool = False) -> Any:
+    """Return what msgpack packed, with memory for what is there and not for what is claimed to be.
+
+    Raises:
+        ValueError, msgpack.UnpackException: it packed something else.
+    """
+    if len(data) > _LARGE:
+        # Arrays in arrays, each with room for as much as it claims, would take it all for a few bytes.
+        walk = msgpack.Unpacker(max_buffer_size=len(data))
+        walk.feed(data)
+        walk.skip()
+    return _unpack(data, use_list=use_list)
+
+
+_LARGE = 4096
+_unpack: Callable[..., Any] = msgpack.loads
 
 
 def sequence(value: Any) -> tuple[Any, ...]:

@@ -16,13 +16,21 @@ if TYPE_CHECKING:
     from daskqueue.core.queue import HeldLease, Queue
     from daskqueue.core.tally import Receipt, Tally
 
+# An opening whose clock has gone back goes on from the newest time in the log: acks tell it so often.
+TELL_SECONDS = 60.0
+
 
 def ack(queue: Queue, command: commands.Ack, now: float) -> Decision[Settled]:
     reply = _judge(queue, command.receipt, command.runs)
     if not reply.counted:
         return Decision(reply)
-    at = now if queue.keys.pending else None
+    at = now if queue.keys.pending or _is_late(queue, now) else None
     return Decision(reply, (facts.Acked(command.receipt.lease, reply.counted, at),))
+
+
+def _is_late(queue: Queue, now: float) -> bool:
+    """Return whether the log should say again what time it is."""
+    return queue.told_at is not None and now - queue.told_at > TELL_SECONDS
 
 
 def release(queue: Queue, command: commands.Release, now: float) -> Decision[Settled]:

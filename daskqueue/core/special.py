@@ -135,6 +135,18 @@ def forget(queue: Queue, runs: Runs) -> None:
             queue.terms.take(*run)
 
 
+def forget_gone(queue: Queue) -> None:
+    """Forget what was said to and by messages that are not there to hear it, as a damaged log leaves it behind."""
+    leased = merge([entry[:2] for lease in queue.leases.values() for entry in lease.runs])
+    asked = merge([entry[:2] for entry in queue.asked])
+    for run in subtract(asked, leased):
+        queue.asked.take(*run)
+    if queue.notes:
+        waiting = waiting_in(queue, [(0, queue.next_sequence)])
+        there = merge([*waiting, *leased, *[entry[:2] for entry in queue.dead]])
+        queue.notes = {sequence: note for sequence, note in queue.notes.items() if contains(there, sequence)}
+
+
 def rejoin(queue: Queue, pieces: Iterable[tuple[int, int, Tally]]) -> None:
     """Put messages into the lines of their groups that may be dead letters; others are there already."""
     if not queue.terms.count:

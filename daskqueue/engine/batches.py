@@ -166,10 +166,12 @@ def _is_whole(data: bytes) -> bool:
 
 
 def _cut(found: list[_Placed], entry: Entry) -> Iterator[Slice]:
+    at = entry.first
     for placed in found:
-        first = max(placed.first, entry.first)
+        first = max(placed.first, at)
         last = min(placed.first + placed.batch.count, entry.last)
         if first < last:
+            at = last  # of two records that claim the same numbers the first counts
             data = placed.batch.slice(first - placed.first, last - placed.first)
             yield Slice(first, last - first, data)
 

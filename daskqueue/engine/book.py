@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import msgpack
 
+from daskqueue.core import readers
 from daskqueue.core.apply import apply
 from daskqueue.core.facts import (
     Acked,
@@ -75,7 +77,7 @@ class Book:
         apply(self.queue, fact)
         match fact:
             case Enqueued():
-                self._enter_put(fact, stretch, reference, is_new=fact.first >= put_before)
+                self._enter_put(fact, stretch, reference, max(fact.first, put_before))
             case Moved():
                 self._enter_moved(fact, stretch)
             case Died():
@@ -93,15 +95,15 @@ class Book:
                     self.failures.remove(run.first, run.last)
                     self.sizes.revive(run.first, run.last)
 
-    def _enter_put(
-        self, fact: Enqueued, stretch: Stretch, reference: Reference | None, *, is_new: bool
-    ) -> None:
+    def _enter_put(self, fact: Enqueued, stretch: Stretch, reference: Reference | None, first: int) -> None:
+        """Enter those messages of a put that are new, from *first* on: a number means the same message for ever."""
         last = fact.first + fact.count
-        self.positions.add(fact.first, last, stretch)
-        if is_new:
-            self.sizes.add(fact.first, last, reference.size_bytes if reference else stretch.length)
-            if reference is not None:
-                self.large.add(fact.first, last, reference.name)
+        if first >= last:
+            return
+        self.positions.add(first, last, stretch)
+        self.sizes.add(first, last, reference.size_bytes if reference else stretch.length)
+        if reference is not None:
+            self.large.add(first, last, reference.name)
 
     def _enter_moved(self, fact: Moved, stretch: Stretch) -> None:
         run = moved_run(fact)
@@ -179,16 +181,34 @@ def load(payload: bytes, position: Position, settings: QueueSettings) -> Saved:
 
 def _load(payload: bytes, position: Position, settings: QueueSettings) -> Saved:
     state: list[Any]
-    state, positions, failures, finished, results, saved_at, *later = msgpack.unpackb(payload, use_list=True)
+    state, positions, failures, finished, results, saved_at, *later = readers.unpack(payload, use_list=True)
     queue = restore(state, settings.of_core())
     marks = TimeMarks.load(later[0]) if later else TimeMarks()
-    book = Book(queue, Positions.load(positions), Positions.load(failures), dict(finished), marks)
+    book = Book(
+        queue,
+        Positions.load(positions),
+        Positions.load(failures),
+        dict(_FINISHED(list(dict(finished).items()))),
+        marks,
+    )
     if len(later) > 1:
         book.sizes = Sizes.load(later[1])
-        book.sealed = [(int(number), float(at)) for number, at in later[2]]
+        book.sealed = list(_SEALED(later[2]))
         book.large = LargeRuns(later[3])
     else:
         book.guess_sizes()
     if len(later) > 4:
-        book.unknown = {int(segment): {int(kind) for kind in kinds} for segment, kinds in later[4]}
-    return Saved(book, Position(*map(int, results)), float(saved_at), position)
+        book.unknown = {readers.count(segment): set(map(readers.count, kinds)) for segment, kinds in later[4]}
+    last = max([0, *(row[1] for rows in _placed(book) for row in rows[-1:])])
+    if last > queue.next_sequence:
+        raise CorruptionError(f"it knows where message {last - 1} lies, which was never put")
+    return Saved(book, Position(*map(readers.count, results)), readers.moment(saved_at), position)
+
+
+def _placed(book: Book) -> Iterator[Sequence[tuple[Any, ...]]]:
+    """Yield all rows that begin with a run of messages, in order of these."""
+    yield from (book.positions.dump(), book.failures.dump(), *book.sizes.dump(), book.large.dump())
+
+
+_SEALED = readers.rows(readers.count, readers.moment)
+_FINISHED = readers.rows(readers.text, readers.count)

@@ -134,13 +134,16 @@ class GroupCommit:
         for waiter in waiters:
             if not waiter.done():
                 _answer(waiter, error)
-        # After the answers are on their way: who is woken now begins with work of his own.
-        if error is None:
-            self._synced(covered)
-        if self._wanted:
-            self._begin()
-        else:
-            self._running = False
+        try:
+            # After the answers are on their way: who is woken now begins with work of his own.
+            if error is None:
+                self._synced(covered)
+        finally:
+            # Whatever that comes to: nobody who waits for the next sync shall wait for ever.
+            if self._wanted:
+                self._begin()
+            else:
+                self._running = False
 
 
 def _answer(waiter: asyncio.Future[None], error: BaseException | None) -> None:

@@ -121,7 +121,11 @@ class DeadLetters:
         gone, facts = self._ledger.decide(Discard(runs))
         if gone:
             self._ledger.outcomes.append(Outcome(FAILED, "", "", gone, b"", PURGED))
-        self._ledger.record(facts)
+        try:
+            self._ledger.record(facts)
+        except StorageError:
+            self._ledger.outcomes.take_back(gone)
+            raise
         await self._ledger.durable()
         return gone
 

@@ -19,6 +19,7 @@ from daskqueue.core.commands import (
     Put,
 )
 from daskqueue.core.facts import Committed, Enqueued
+from daskqueue.core.readers import END
 from daskqueue.core.runs import merge
 from daskqueue.core.tally import State
 from daskqueue.engine.batches import BatchReader
@@ -226,6 +227,10 @@ class Engine:
             return first
         if refusal is not None:
             raise refusal
+        if first + batch.count > END:
+            raise QueueFullError(
+                "the queue has given away all the numbers that messages can have: make a new pool"
+            )
         beside = reference.pack() if reference else put[1]
         # What has to make room goes with what it makes room for, or stays.
         frames = [*map(fact_frame, room), fact_frame(fact, beside)]
@@ -296,6 +301,14 @@ class Engine:
     def ousted(self) -> Future[StorageError]:
         """Done, with why, once the folder is known to be another's."""
         return self._files.ousted
+
+    def verify(self) -> None:
+        """Find out whether the folder is still this process's own; blocking, for the engine's thread.
+
+        Raises:
+            QueueFailedError: it is not; see :attr:`ousted`.
+        """
+        self._files.verify()
 
     def reading(self) -> QueueReading:
         """Return what metrics tell of the queue at this moment."""

@@ -15,10 +15,12 @@ from daskqueue.core.decide import decide
 from daskqueue.core.facts import Died, Moved
 from daskqueue.core.runs import merge, subtract
 from daskqueue.core.snapshot import carry
+from daskqueue.engine.batches import BatchReader
 from daskqueue.engine.book import Book
 from daskqueue.engine.gaps import DAMAGED, burial
 from daskqueue.engine.identity import identify
 from daskqueue.engine.outcomes import OutcomeStore, cut
+from daskqueue.engine.reclaim import move_at_opening
 from daskqueue.engine.records import (
     FAILED,
     Outcome,
@@ -29,7 +31,7 @@ from daskqueue.engine.records import (
     read_moved,
 )
 from daskqueue.engine.recovery import Recovered, recover
-from daskqueue.engine.settings import QueueSettings
+from daskqueue.engine.settings import SETTLED_PART, QueueSettings
 from daskqueue.errors import (
     BatchError,
     CorruptionError,
@@ -55,8 +57,6 @@ CHECKPOINT_BYTES = 32 << 20
 # Leases, acks and small results of messages take about this part of the messages' own bytes.
 SHARE = 4
 
-# Old segments are emptied when this part of the log, or more, is settled.
-SETTLED_PART = 0.75
 # When the disk was full a segment is sealed before its time from this size on, if most of the log is settled.
 SPENT_BYTES = 64 << 10
 
@@ -236,7 +236,8 @@ class Files:
             for log in (self.log, self.outcomes.log):
                 log.fail(str(error))
             with suppress(InvalidStateError):  # two threads may have found out
-                self.ousted.set_result(error)
+                if self._lock.held:
+                    self.ousted.set_result(error)
             raise QueueFailedError(str(error)) from error
 
     def need_upkeep(self) -> bool:
@@ -286,11 +287,20 @@ class Files:
     def first_checkpoint(self, now: float) -> None:
         """Write down what the opening has found, and see to the reserve; a full disk must not keep a queue closed."""
         try:
+            self._empty_oldest(now)
             self.write_checkpoint(self.take_checkpoint(now))
             self._drop_old()
         except DiskFullError as error:
             logger.warning("A queue was opened without a checkpoint: %s", error)
         self.fill_reserve()
+
+    def _empty_oldest(self, now: float) -> None:
+        try:
+            move_at_opening(self, BatchReader(self.log, self.book.positions, self.large), now)
+        except (DiskFullError, QueueFailedError):
+            raise
+        except StorageError as error:
+            logger.warning("Old segments are not emptied for now: %s", error)
 
     def _drop_old(self) -> None:
         """Drop what the next round of upkeep would: a host that is restarted for ever must not pile up segments."""

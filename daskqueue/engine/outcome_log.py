@@ -91,7 +91,9 @@ class OutcomeLog:
         self._began: dict[str, Position] = {}
 
     def start(self, now: float) -> None:
-        """Begin this opening's segment."""
+        """Begin this opening's segment; the last one's goes if nothing was ever written to it."""
+        empty = self.log.leave_out_empty()
+        self._unscanned = [number for number in self._unscanned if number != empty]
         known = dict(self._sealed_at)
         self._sealed_at = deque((number, known.get(number, now)) for number in self._unscanned)
         self.log.start(0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from daskqueue.chunk import CHUNK_MESSAGES
 from daskqueue.core.commands import Move
@@ -13,14 +14,19 @@ from daskqueue.core.facts import Moved
 from daskqueue.core.queue import Queue
 from daskqueue.core.runs import merge, subtract
 from daskqueue.engine.batches import BatchReader
-from daskqueue.engine.files import SETTLED_PART, Files
 from daskqueue.engine.records import fact_frame, moved_attachment
+from daskqueue.engine.settings import SETTLED_PART
 from daskqueue.message import Run
 from daskqueue.storage.log import Stretch
+
+if TYPE_CHECKING:
+    from daskqueue.engine.files import Files
 
 # Old segments are not emptied as long as there are fewer than this; after a full disk any is worth it.
 FEWEST_SEGMENTS = 4
 FEWEST_EARLY = 2
+# Each opening begins a segment: from so many on one opening empties the oldest, however little is in them.
+FEWEST_AT_OPENING = 16
 # Room on a full disk that the survivors may take of the reserve: what they leave is larger.
 RESERVED_PART = 0.5
 # The event loop is given back after this much was rewritten.
@@ -32,8 +38,20 @@ async def move_survivors(files: Files, reader: BatchReader, now: float, early: b
 
     Leased messages stay where they are, and keep their segment, until they are settled.
     """
+    for _ in _moving(files, reader, now, FEWEST_EARLY if early else FEWEST_SEGMENTS):
+        await asyncio.sleep(0)
+
+
+def move_at_opening(files: Files, reader: BatchReader, now: float) -> None:
+    """Do the same where a queue was opened many times and had little to do; blocking."""
+    for _ in _moving(files, reader, now, FEWEST_AT_OPENING):
+        pass
+
+
+def _moving(files: Files, reader: BatchReader, now: float, fewest: int) -> Iterator[None]:
+    """Move what still lives in the oldest segment, and yield now and then."""
     segments = files.log.segments
-    if len(segments) < (FEWEST_EARLY if early else FEWEST_SEGMENTS):
+    if len(segments) < fewest:
         return
     rows = files.book.positions.dump()
     if _surviving_bytes(files, rows) > (1 - SETTLED_PART) * files.log.size_bytes:
@@ -46,7 +64,7 @@ async def move_survivors(files: Files, reader: BatchReader, now: float, early: b
         moved_bytes += length
         if moved_bytes >= PAUSE_BYTES:
             moved_bytes = 0
-            await asyncio.sleep(0)
+            yield
 
 
 def _surviving_bytes(files: Files, rows: Sequence[tuple[int, int, int, int, int]]) -> float:

@@ -10,9 +10,11 @@ import msgpack
 
 from daskqueue.core import readers
 from daskqueue.core.encode import decode, encode, is_known
-from daskqueue.core.facts import Fact, Moved
+from daskqueue.core.facts import Enqueued, Fact, Moved
 from daskqueue.core.runs import Runs, merge
-from daskqueue.errors import CorruptionError
+from daskqueue.engine.large import read_reference
+from daskqueue.errors import BatchError, CorruptionError
+from daskqueue.layout import declared
 from daskqueue.message import Run
 from daskqueue.storage.frame import Buffer, Frame
 from daskqueue.storage.log import Position
@@ -80,6 +82,22 @@ def read_fact(frame: Frame) -> tuple[Fact | None, memoryview]:
     return fact, attachment
 
 
+def check_put(fact: Enqueued, attachment: memoryview) -> None:
+    """Return if the record batch beside a fact is one of as many messages, or lies in a file of its own.
+
+    Raises:
+        CorruptionError: it is not.
+    """
+    if read_reference(attachment) is not None:
+        return
+    try:
+        count, _ = declared(attachment)
+    except BatchError as error:
+        raise CorruptionError(f"beside a put: {error}") from error
+    if count != fact.count:
+        raise CorruptionError(f"a put of {fact.count} messages with a record batch of {count}")
+
+
 def moved_runs(fact: Moved) -> Runs:
     """Return the messages that a Moved fact is about."""
     return merge([row[:2] for rows in (fact.ready, fact.delayed, fact.dead) for row in rows])
@@ -144,7 +162,7 @@ def read_outcome(frame: Frame) -> Outcome:
     """
     head, blob = _split(frame.payload)
     try:
-        state, pool, consumer, runs, reason, *later = msgpack.unpackb(head, use_list=False)
+        state, pool, consumer, runs, reason, *later = readers.unpack(head)
         state, pool, consumer, reason = readers.texts((state, pool, consumer, reason))
         at = readers.moment(later[0]) if later else 0.0
         return Outcome(state, pool, consumer, readers.runs(runs), blob, reason, at)

@@ -8,18 +8,19 @@ from pathlib import Path
 
 from daskqueue.clock import Clock
 from daskqueue.core.encode import is_known
-from daskqueue.core.facts import Acked, Carried, Enqueued, Fact
+from daskqueue.core.facts import Acked, Carried, Enqueued, Fact, Moved
 from daskqueue.core.queue import Queue
 from daskqueue.core.runs import Runs
 from daskqueue.engine.book import Book, Saved, load
 from daskqueue.engine.gaps import Gaps
 from daskqueue.engine.large import read_reference
-from daskqueue.engine.records import read_fact, read_position, read_witness
+from daskqueue.engine.records import check_put, read_fact, read_moved, read_position, read_witness
 from daskqueue.engine.settings import QueueSettings
 from daskqueue.errors import CorruptionError, FormatError
 from daskqueue.storage import checkpoint
 from daskqueue.storage.fs import FileSystem
 from daskqueue.storage.log import Log, Position, Replay, Stretch
+from daskqueue.storage.segment import HEADER_BYTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +147,9 @@ def _facts(replay: Replay, book: Book) -> Iterator[tuple[Fact, memoryview, Stret
 def _check_attachment(fact: Fact | None, attachment: memoryview) -> None:
     """Raise if what lies beside a fact, and is needed to enter it, makes no sense."""
     if isinstance(fact, Enqueued):
-        read_reference(attachment)
+        check_put(fact, attachment)
+    elif isinstance(fact, Moved):
+        read_moved(attachment)
     elif isinstance(fact, Acked):
         read_witness(attachment)
     elif isinstance(fact, Carried):
@@ -199,7 +202,12 @@ class _Acks:
 
     def _end_of_whole(self) -> Position:
         end = self.whole
-        replay = self._results.replay(self.whole if self.whole.offset else None)
+        behind = [segment for segment in self._results.segments if segment.number >= end.segment]
+        if not behind:
+            return end
+        # The segment that the position names may be gone: the last opening's, if nothing was ever written to it.
+        start = end if behind[0].number == end.segment else Position(behind[0].number, HEADER_BYTES)
+        replay = self._results.replay(start if end.offset else None)
         headers = len(replay.report.damaged)  # none of them is missed
         for _, stretch in replay:
             if len(replay.report.damaged) > headers:

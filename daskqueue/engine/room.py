@@ -57,6 +57,8 @@ class Room:
         was_full = self._files.reserve.full
         try:
             while not await self._look_now():
+                if self._files.log.failure is not None:
+                    return
                 was_full = True
                 self._relieve()
                 await asyncio.sleep(LOOK_SECONDS)
@@ -74,5 +76,7 @@ class Room:
         await asyncio.wait([self._look])
         return not self._files.reserve.full
 
-    def _looked(self, _: asyncio.Future[bool]) -> None:
+    def _looked(self, look: asyncio.Future[bool]) -> None:
         self._look = None
+        if not look.cancelled():
+            look.exception()  # a queue that has failed or is closed says so to all who come

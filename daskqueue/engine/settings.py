@@ -9,6 +9,8 @@ from daskqueue.core.queue import Settings
 
 FSYNC_CHOICES = '"always", "never" or "interval:<milliseconds>"'
 RESULTS_CHOICES = ("durable", "memory", "none")
+# Old segments are emptied when this part of the log, or more, is settled.
+SETTLED_PART = 0.75
 
 
 @dataclass(frozen=True, slots=True)

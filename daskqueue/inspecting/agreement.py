@@ -40,6 +40,10 @@ def differences(one: Queue, other: Queue, known_at: float) -> list[Difference]:
     for (what, these), (_, those) in views:
         if runs := _unlike(these, those):
             found.append(Difference(what, runs))
+    these_puts, those_puts = _puts(one), _puts(other)
+    unlike = [name for name in these_puts | those_puts if these_puts.get(name) != those_puts.get(name)]
+    if unlike:
+        found.append(Difference("the puts that were seen", (), f"of producers {', '.join(unlike):.200}"))
     whole = zip(_numbers(one), _numbers(other), strict=True)
     found += [Difference(what, (), f"{a!r:.80} and {b!r:.80}") for (what, a), (_, b) in whole if a != b]
     return found
@@ -94,13 +98,17 @@ def _unlike(these: RunMap[Any], those: RunMap[Any]) -> Runs:
     return subtract(known, merge(alike))
 
 
+def _puts(queue: Queue) -> dict[str, Any]:
+    """Return which puts were seen, by the producer in hexadecimal digits."""
+    return {name.hex(): known for name, *known in queue.producers.dump()}
+
+
 def _numbers(queue: Queue) -> Iterator[tuple[str, Any]]:
     yield "the next sequence", queue.next_sequence
     yield "the epoch", queue.epoch
     yield "the next lease", queue.next_lease
     yield "whether it is paused", queue.paused
     yield "the keys of waiting messages", queue.keys.pending
-    yield "the puts that were seen", sorted(queue.producers.dump())
     counters = queue.counters
     for name in counters.__slots__:
         if name != "deduplicated":

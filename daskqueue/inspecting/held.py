@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from daskqueue.errors import FolderError
 from daskqueue.inspecting.read_only import ReadOnlyFileSystem
 
 if TYPE_CHECKING:
@@ -24,6 +25,9 @@ class HeldFiles(ReadOnlyFileSystem):
     Args:
         fs: where the folder is.
         folder: the folder of one queue.
+
+    Raises:
+        FolderError: the folder cannot be read.
     """
 
     def __init__(self, fs: FileSystem, folder: Path) -> None:
@@ -36,9 +40,9 @@ class HeldFiles(ReadOnlyFileSystem):
             if fs.exists(large):  # first: they go when the log says that they may
                 self._hold(large, (".batch",))
             self._names[folder] = self._hold(folder, _SUFFIXES)
-        except BaseException:
+        except OSError as error:
             self.release()
-            raise
+            raise FolderError(f"cannot read the folder {folder}: {error.strerror or error}") from error
 
     def release(self) -> None:
         """Close all files."""
@@ -81,6 +85,8 @@ class HeldFiles(ReadOnlyFileSystem):
                     handle = super().open(place / name)
                 except FileNotFoundError:  # it was removed since its name was read
                     names.remove(name)
+                    continue
+                except OSError:  # whoever needs it is told why
                     continue
                 self._handles[place / name] = handle
                 self._sizes[handle] = super().size(handle)

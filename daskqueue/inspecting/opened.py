@@ -97,6 +97,18 @@ class Opened:
         saved, _ = checkpoint.read(self.fs, self.index_path, self.queue_id)
         return None if saved is None else saved.position
 
+    def large_names(self) -> list[str]:
+        """Return the names of the files for large record batches.
+
+        Raises:
+            FolderError: their folder cannot be read.
+        """
+        folder = self.path / "large"
+        try:
+            return self.fs.names(folder) if self.fs.exists(folder) else []
+        except OSError as error:
+            raise FolderError(f"cannot read the folder {folder}: {error.strerror or error}") from error
+
     def _logs(self) -> tuple[Log, Log]:
         log = Log.open(self.fs, self.path, ".log", self.queue_id, sure=True)
         return log, Log.open(self.fs, self.path, ".results", self.queue_id, sure=True)

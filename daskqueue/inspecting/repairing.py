@@ -80,7 +80,6 @@ def repair(
     _refuse(fs, place, target, unfinished)
     repaired = Repaired(str(path), str(target))
     try:
-        fs.make_folder(target.parent)
         fs.make_folder(unfinished)
         _write(repaired, place, fs, target, unfinished, progress or Silence())
         fs.rename(unfinished, target)
@@ -108,12 +107,16 @@ def _refuse(fs: FileSystem, place: Place, target: Path, unfinished: Path) -> Non
             f"{unfinished} is there: another repair runs, or was interrupted; delete it if none runs"
         )
     for queue in place.queues:
-        owner = owner_of(fs, queue.path)
-        if owner is not None:
-            words = ", ".join(f"{name} {value}" for name, value in owner.items() if value is not None)
-            raise FolderInUseError(
-                f"{queue.path} is in use by {words or 'an unknown process'}; stop the queue before it is repaired"
-            )
+        _refuse_owner(fs, queue.path)
+
+
+def _refuse_owner(fs: FileSystem, path: Path) -> None:
+    owner = owner_of(fs, path)
+    if owner is not None:
+        words = ", ".join(f"{name} {value}" for name, value in owner.items() if value is not None)
+        raise FolderInUseError(
+            f"{path} is in use by {words or 'an unknown process'}; stop the queue before it is repaired"
+        )
 
 
 def _write(
@@ -157,6 +160,13 @@ def _rebuild(path: Path, fs: FileSystem, folder: Path, name: str, progress: Prog
         rebuilding = Rebuilding(source, gone, fs, folder, name)
         rebuilding.run(progress)
         _compare(rebuilding, fs, folder, name)
+        _refuse_owner(fs, path)
+        with Opened(fs, path) as now:
+            is_same = now.log.epoch == source.log.epoch
+        if not is_same:
+            raise StorageError(
+                f"{path} was opened by a queue while it was repaired; stop the queue, and repair again"
+            )
     rebuilding.rebuilt.without_failure = list(merge(rebuilding.rebuilt.without_failure))
     return rebuilding.rebuilt
 

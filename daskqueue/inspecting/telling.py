@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from daskqueue.core.runs import Runs, count
 from daskqueue.inspecting.findings import SOUND, UNUSABLE, WRONG
-from daskqueue.inspecting.remarks import words_of
+from daskqueue.inspecting.remarks import of, words_of
 from daskqueue.message import Run
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ _MARKS = {"note": "note", "wrong": "WRONG", "unusable": "UNUSABLE"}
 def report(found: Report) -> Iterator[str]:
     """Yield the lines of a verification."""
     yield f"{found.path}: " + (
-        f"the pool {found.pool!r}, {len(found.queues)} queues" if found.pool else "a queue"
+        f"the pool {found.pool!r}, {of(len(found.queues), 'queue')}" if found.pool else "a queue"
     )
     for finding in found.findings:
         yield from _finding(finding)
@@ -43,7 +43,7 @@ def _queue(queue: QueueReport) -> Iterator[str]:
     yield queue.name
     if queue.queue_id:
         version = ", ".join(f"{name} version {number}" for name, number in queue.formats.items())
-        yield f"  queue {queue.queue_id}, opened {queue.epoch} times; {version}"
+        yield f"  queue {queue.queue_id}, opened {of(queue.epoch, 'time')}; {version}"
         yield f"  log: {_log(queue.log)}"
         yield f"  results: {_log(queue.results)}"
         yield f"  checkpoint: {queue.checkpoint}"
@@ -54,7 +54,7 @@ def _queue(queue: QueueReport) -> Iterator[str]:
 
 
 def _log(log: LogReport) -> str:
-    return f"{log.segments} segments, {log.size_bytes:,} bytes, {log.frames:,} records"
+    return f"{of(log.segments, 'segment')}, {log.size_bytes:,} bytes, {of(log.frames, 'record')}"
 
 
 def _counts(messages: dict[str, int]) -> str:
@@ -81,19 +81,21 @@ def state(told: dict[str, Any]) -> Iterator[str]:
     """Yield the lines of a replay."""
     yield told["queue"]
     folded = told["state"]
-    yield f"  {_counts(folded['messages'])}; {folded['next_sequence']:,} were put; opened {folded['epoch']} times"
+    put = f"{folded['next_sequence']:,} were put"
+    yield f"  {_counts(folded['messages'])}; {put}; opened {of(folded['epoch'], 'time')}"
     if folded["paused"]:
         yield "  paused: nothing is handed out until `daskqueue queue resume`"
     if folded["oldest"] is not None:
         yield f"  the oldest that waits or runs: {folded['oldest']['sequence']}"
     for lease in folded["leases"]:
         runs = tuple(Run(*run) for run in lease["runs"])
-        yield f"  lease {lease['lease']} of {lease['consumer']}: {count(runs):,} messages, {words_of(runs)}"
+        yield f"  lease {lease['lease']} of {lease['consumer']}: {of(count(runs), 'message')}, {words_of(runs)}"
     for reason, number in folded["dead_by_reason"].items():
         yield f"  dead letters: {number:,} {reason}"
     keys = folded["keys"]
-    yield f"  {folded['groups']:,} groups; {sum(keys.values()):,} keys are taken; {folded['producers']:,} producers"
-    yield f"  checkpoint: {told['checkpoint']}; {told['replayed']:,} records were read after it"
+    taken = f"{of(sum(keys.values()), 'key')} taken"
+    yield f"  {of(folded['groups'], 'group')}; {taken}; {of(folded['producers'], 'producer')}"
+    yield f"  checkpoint: {told['checkpoint']}; {of(told['replayed'], 'record')} read after it"
     if told["agree"]:
         yield (
             "  the log alone says the same" if told["checkpoint"] == "used" else "  this is what the log says"
@@ -107,10 +109,10 @@ def repaired(done: Repaired) -> Iterator[str]:
     """Yield the lines of a repair."""
     yield from done.notes
     for name, queue in done.queues.items():
-        yield f"{name}: {queue.messages:,} messages and {queue.results:,} records of results were written"
+        yield f"{name}: {of(queue.messages, 'message')} and {of(queue.results, 'record')} of results written"
         yield from _left(queue)
     if done.left_behind:
-        yield f"{done.target} is sound; {done.left_behind:,} messages were left behind, see above"
+        yield f"{done.target} is sound; {of(done.left_behind, 'message')} left behind, see above"
     else:
         yield f"{done.target} is sound, and has all messages"
 
@@ -123,4 +125,4 @@ def _left(queue: Rebuilt) -> Iterator[str]:
     if failures:
         yield f"  dead letters of which it cannot be read why they died: {words_of(failures)}"
     if queue.unknown:
-        yield f"  {queue.unknown:,} records that only a later version knows were written again"
+        yield f"  {of(queue.unknown, 'record')} that only a later version knows, written again as they were"

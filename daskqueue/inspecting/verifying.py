@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from daskqueue.core import reads
 from daskqueue.core.runs import count, subtract
 from daskqueue.errors import FormatError, StorageError
-from daskqueue.inspecting import remarks
+from daskqueue.inspecting import file_remarks, remarks
 from daskqueue.inspecting.agreement import differences, live
 from daskqueue.inspecting.findings import WRONG, QueueReport, Report
 from daskqueue.inspecting.opened import NoQueueError, Opened, owner_of
@@ -108,14 +108,15 @@ def _examine(report: QueueReport, opened: Opened, progress: Progress) -> None:
     report.checked = count(live(book.queue)) - count(gone)
     report.lost = [(run.first, run.last) for run in recovered.lost]
     report.unreadable = [(run.first, run.last) for run in subtract(gone, recovered.lost)]
-    remarks.log(report, facts, opened)
-    remarks.results(report, results, opened)
-    remarks.checkpoint(report, opened, recovered)
+    file_remarks.log(report, facts, opened)
+    file_remarks.missing_segments(report, opened, book)
+    file_remarks.results(report, results, opened)
+    file_remarks.checkpoint(report, opened, recovered)
     if not recovered.checkpoint_problem:
         # Whether the log alone says what the checkpoint, and the log after it, say.
         alone, _ = opened.fold(use_checkpoint=False)
-        remarks.disagreement(report, differences(book.queue, alone.queue, recovered.saved_at))
-    remarks.large_files(report, opened, book)
+        file_remarks.disagreement(report, differences(book.queue, alone.queue, recovered.saved_at))
+    file_remarks.large_files(report, opened, book)
     remarks.messages(report, book.queue, failures)
 
 

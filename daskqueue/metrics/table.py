@@ -131,7 +131,7 @@ METRICS = (
     _queue(
         "corrupt_records_total",
         "counter",
-        "Places found damaged when the queue was opened, and messages that could not be read since.",
+        "Places found damaged at the opening or since, and messages that could not be read.",
     ),
     _queue("recovery_seconds", "gauge", "How long the last opening of the queue took."),
     _queue(

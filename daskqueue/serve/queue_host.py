@@ -148,7 +148,8 @@ class QueueHost:
         while True:
             await asyncio.sleep(FOLLOW_SECONDS)
             if not self._membership.waiting:
-                with contextlib.suppress(QueueLostError, StorageError, OSError):  # the next look is soon enough
+                # What fails now is done at the next look.
+                with contextlib.suppress(QueueLostError, StorageError, OSError):
                     await self._service.count_queues()
 
     async def _joined(self, worker: Worker) -> None:

@@ -47,7 +47,7 @@ class _File(NamedTuple):
     header: Header | None
     opening: Opening | None = None  # read only where it decides something
     refusal: FolderError | None = None  # it begins like no segment, or like another one
-    claimed: int | None = None  # the number of that one
+    claimed: Header | None = None  # of that one
 
     @property
     def stated(self) -> Header | Opening | None:
@@ -105,8 +105,8 @@ def _look(place: SegmentFolder, number: int) -> _File:
     except FolderError as error:
         return _File(number, size, None, refusal=error)
     if header is not None and header.number != number:
-        error = FolderError(f"{place.file(number)} is segment {header.number} under another name")
-        return _File(number, size, None, refusal=error, claimed=header.number)
+        refusal = FolderError(f"{place.file(number)} is segment {header.number} under another name")
+        return _File(number, size, None, refusal=refusal, claimed=header)
     return _File(number, size, header)
 
 
@@ -170,7 +170,26 @@ def _agree(
                     raise error
                 file = file._replace(header=None, refusal=error)  # noqa: PLW2901  without the header
         agreed.append(file)
+    for file in agreed:
+        if file.claimed and queue_id and file.claimed.queue_id != queue_id and _is_whole(place, file):
+            raise FolderError(
+                f"{place.file(file.number)} is segment {file.claimed.number} of queue {file.claimed.queue_id.hex()}, "
+                f"not of {queue_id.hex()}"
+            )
     return queue_id, agreed
+
+
+def _is_whole(place: SegmentFolder, file: _File) -> bool:
+    """Say whether a file is, up to its end, the segment that its header claims, and not only begins like it."""
+    if file.claimed is None:
+        return False
+    handle = place.fs.open(place.file(file.number))
+    try:
+        mark = place.mark(file.claimed.queue_id, file.claimed.number)
+        found = scan(partial(place.fs.read, handle), HEADER_BYTES, file.size, mark)
+        return all(frame is not None for _, _, frame in found)
+    finally:
+        place.fs.close(handle)
 
 
 def _judge(place: SegmentFolder, queue_id: bytes, files: list[_File]) -> Catalogue:
@@ -205,7 +224,7 @@ def _refuse_renamed(files: list[_File], lengths: dict[int, tuple[int, bool]]) ->
     named = {file.number for file in files if file.claimed is None}
     missing = {number for number in lengths if number > min(named, default=0)} - named
     for file in files:
-        if file.claimed in missing and file.refusal is not None:
+        if file.claimed and file.claimed.number in missing and file.refusal is not None:
             raise file.refusal
 
 

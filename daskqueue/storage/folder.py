@@ -76,6 +76,11 @@ class FolderLock:
             raise
         return lock
 
+    @property
+    def held(self) -> bool:
+        """Whether it was not released."""
+        return self._handle is not None
+
     def record(self, **changes: str | float | None) -> None:
         """Say more of the owner, such as ``epoch=3``.
 
@@ -87,7 +92,7 @@ class FolderLock:
         self.owner |= changes
 
     def verify(self) -> None:
-        """Return if the folder is still this owner's; two microseconds on a local disk. Safe in any thread.
+        """Return if the folder is still this owner's; a few microseconds on a local disk. Safe in any thread.
 
         After a sync it proves that the next owner finds what was synced; before a file is removed, that nobody
         else may need it.
@@ -207,7 +212,7 @@ _STOPS = "what it has answered is kept, and it changes nothing more there"
 
 
 def _words(owner: dict[str, Any] | None) -> str:
-    known = ", ".join(f"{name} {value}" for name, value in (owner or {}).items() if value is not None)
+    known = ", ".join(f"{name} {value}" for name, value in (owner or {}).items() if value not in (None, ""))
     return known or "an unknown process"
 
 

@@ -43,6 +43,10 @@ if TYPE_CHECKING:
 __all__ = ["Log", "Position", "RecoveryReport", "Replay", "Segment", "Stretch"]
 
 
+# A segment is not looked into for being empty if it is longer: that is a list of 160 older ones.
+MOST_EMPTY_BYTES = 4 << 10
+
+
 class Log:
     """Frames that are appended, synced, read, and dropped segment by segment.
 
@@ -79,6 +83,7 @@ class Log:
         self._reserve = reserve or Reserve(place.fs, None)
         self._current: SegmentWriter | None = None
         self._names_synced = True
+        self._left_out: int | None = None
         self._writing, self._syncing = Lock(), Lock()
 
     @classmethod
@@ -166,7 +171,25 @@ class Log:
                 self._current, stretches = self._create(first_sequence, frames)
             except OSError as error:
                 raise StorageError(f"cannot begin a segment in {self._place.path}: {error}") from error
+            self._remove_left_out()
             return stretches
+
+    def leave_out_empty(self) -> int | None:
+        """Do not list the last opening's segment if it holds nothing, and remove it once this one's is begun.
+
+        Returns:
+            its number, None if there is none such. What removes it may come too late: then it is a stray.
+        """
+        number = next(reversed(self._older), None)
+        if number is None or self._older[number].length > MOST_EMPTY_BYTES:
+            return None
+        replay = self.scan(number)
+        if next(iter(replay), None) or replay.report.damaged or replay.report.torn_bytes:
+            return None
+        del self._older[number]
+        self._inherited.discard(number)
+        self._left_out = number
+        return number
 
     def append(self, frames: Frames, reserved: float = 1.0) -> list[Stretch]:
         """Write frames into the page cache with one call; return where they lie.
@@ -347,6 +370,17 @@ class Log:
             return self._reserve.draw(lambda: current.append(frames), _size(frames), refusal, part)
         except OSError as error:
             self._fail("a write", error)
+
+    def _remove_left_out(self) -> None:
+        if self._left_out is None:
+            return
+        number, self._left_out = self._left_out, None
+        self.guard()
+        self._reader.forget(number)
+        try:
+            self._fs.remove(self._place.file(number))
+        except OSError:
+            self.strays = sorted([*self.strays, number])
 
     def _sync_inherited(self) -> None:
         """Put on the disk what a killed owner left in the page cache: this opening decides on it."""

@@ -159,7 +159,7 @@ def test_a_replay_shows_the_state_and_that_the_checkpoint_agrees(pool):
     code, said = run("replay", pool, "--queue", 0)
     assert code == SOUND
     assert "1 ready, 4 delayed, 2 leased, 1 dead; 11 were put" in said
-    assert "lease 3 of carol: 1 messages, 2" in said
+    assert "lease 3 of carol: 1 message, 2" in said
     assert "dead letters: 1 raised" in said
     assert "the log alone says the same" in said
     state = json.loads(run("replay", pool, "--queue", 0, "--json")[1])
@@ -178,7 +178,7 @@ def test_a_repair_says_what_it_has_left_behind(pool, tmp_path):
     damage(pool / "default-queue-1", b"pending")
     code, said = run("repair", pool, "--to", tmp_path / "new")
     assert code == WRONG
-    assert "default-queue-0: 8 messages and 3 records of results were written" in said
+    assert "default-queue-0: 8 messages and 3 records of results written" in said
     assert "left behind, their bytes are damaged: " in said
     assert run("verify", tmp_path / "new")[0] == SOUND
     assert run("repair", pool, "--to", tmp_path / "new")[0] == UNUSABLE

@@ -8,7 +8,7 @@ from daskqueue.errors import DaskQueueError, DiskFullError, StaleReceiptError
 
 from .rig import Rig
 
-TRIES = 6
+TRIES = 40
 
 
 class Customers:

@@ -28,7 +28,8 @@ class Call(NamedTuple):
     """One call that may change the disk.
 
     Attributes:
-        verb: its name in `FileSystem`; `make_folder` is a `mkdir` and a `sync_folder` for each missing folder, after a `sync_folder` for the last that is there.
+        verb: its name in `FileSystem`; `make_folder` is a `mkdir` and a `sync_folder` for each missing folder,
+            after a `sync_folder` for the last that is there.
         site: where in the product it stands, as `storage/writer.py:sync`.
         path: the name that it is about, None where it has a handle.
         file: the file that it is about.

@@ -55,12 +55,17 @@ class FaultyDisk(MemoryFileSystem):
         calls: how often each verb was called.
         fault: what goes wrong, None for nothing.
         met: whether it did.
+        chance: how likely any call is to be refused, as *rng* says.
+        refused: how many were.
         size_bytes: how many bytes there are on the disk, None for no end of them.
     """
 
-    def __init__(self, fault=None, size_bytes=None):
+    def __init__(self, fault=None, size_bytes=None, rng=None):
         super().__init__()
         self.calls = Counter()
+        self.chance = 0.0
+        self.refused = 0
+        self._rng = rng
         self.fault = fault
         self.met = False
         self.size_bytes = size_bytes
@@ -78,6 +83,10 @@ class FaultyDisk(MemoryFileSystem):
         if fault is not None and fault.verb == verb and fault.nth == self.calls[verb]:
             self.met = True
             return fault
+        if self.chance and self._rng.random() < self.chance:
+            self.refused += 1
+            part = self._rng.random() if verb == "write" else 0.0
+            return Fault(verb, self.calls[verb], self._rng.choice(REFUSALS[verb]), part)
         return None
 
     def _refuse(self, verb):

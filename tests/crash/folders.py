@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from unittest.mock import patch
 
 from engine.bench import BOB, Bench
@@ -13,6 +14,9 @@ from daskqueue.storage.memory import MemoryFileSystem
 
 BIG = "b" * 1500
 NAME = "busy-queue-0"
+
+
+MEMORY = Path("/queues")
 
 
 def busy(parent, fs=None, name=NAME, **settings):
@@ -96,6 +100,32 @@ def flipped(fs, path, offset):
     return copy
 
 
+def mangled(fs, rng):
+    """Return a copy of which some parts are zeros, rubbish, gone, longer, or elsewhere."""
+    copy = copied(fs)
+    for _ in range(rng.choice((1, 1, 2, 4))):
+        path = rng.choice(sorted(copy._files))
+        data = copy._files[path].data
+        start = rng.randrange(len(data)) if data else 0
+        end = min(len(data), start + rng.choice((1, 8, 64, 512, 4096)))
+        match rng.choice(("zeros", "rubbish", "cut", "cut out", "copied", "longer", "gone")):
+            case "zeros":
+                data[start:end] = bytes(end - start)
+            case "rubbish":
+                data[start:end] = rng.randbytes(end - start)
+            case "cut":
+                del data[start:]
+            case "cut out":
+                del data[start:end]
+            case "copied":
+                data[start:end] = data[: end - start]
+            case "longer":
+                data += rng.randbytes(rng.choice((1, 8, 100, 5000)))
+            case "gone":
+                del copy._files[path]
+    return copy
+
+
 def sequences(runs):
     """Return the sequences of runs."""
     return {sequence for first, last in (run[:2] for run in runs) for sequence in range(first, last)}
@@ -114,3 +144,21 @@ def tree(path):
         content = each.read_bytes() if each.is_file() else None
         found[str(each.relative_to(path))] = (content, stat.st_mode, stat.st_mtime_ns, stat.st_ctime_ns)
     return found
+
+
+def damage(path, offset=None):
+    """Flip a bit in the middle of a file on the disk, or at a byte."""
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2 if offset is None else offset] ^= 0x10
+    path.write_bytes(data)
+
+
+def pool_of(image, tmp_path, *names):
+    """Write a pool of queues, all from the same image, to the disk; return its folder."""
+    parent = tmp_path / "pool"
+    parent.mkdir()
+    for name in names:
+        exported(image, MEMORY / NAME, parent / name)
+        (parent / name / f"{NAME}.index").rename(parent / name / f"{name}.index")
+    (parent / "pool.json").write_text('{"format": 1, "pool": "an id", "name": "busy", "queues": 2}')
+    return parent

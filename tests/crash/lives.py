@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from unittest.mock import patch
 
 from engine.bench import BOB
 
-from daskqueue.engine import engine, outcome_log
+from daskqueue.engine import engine, outcome_log, reclaim
 
 from .rig import HandLoop, Rig
 from .tales import SOME, Tale
 
 SEGMENT = 1024
 LARGE = 400
+OPENINGS = 4
 LONG = 1e7
 NEVER = 1 << 60
 
@@ -29,6 +29,7 @@ def small():
         patch.object(outcome_log, "SEGMENT_BYTES", SEGMENT),
         patch.object(outcome_log, "SMALLEST_SEGMENT_BYTES", SEGMENT),
         patch.object(engine, "LARGE_BYTES", LARGE),
+        patch.object(reclaim, "FEWEST_AT_OPENING", OPENINGS),
     ):
         yield
 
@@ -244,78 +245,3 @@ def state_of(bench, sequence):
     """Return `unknown`, `waiting`, `dead` or `settled`."""
     state = bench.state(sequence)
     return "waiting" if state in ("ready", "delayed", "leased") else state
-
-
-class KilledBeforeItSynced(Life):
-    """What an opening has found, it has promised: also what its killed owner had only in the page cache."""
-
-    settings = {"fsync": "never"}  # noqa: RUF012
-
-    def tell(self):
-        self.bench.open()
-        self.put("a", "b", "c", "d")
-        self.settle(self.bench.lease(1))
-        self.reopen(kill=True)
-        self.settle(self.bench.lease(1))
-        self.put("e")
-        self.reopen(kill=True)
-
-
-class SyncedSoon(Life):
-    """What nobody waits for is on the disk all the same, a little later."""
-
-    def tell(self):
-        self.bench.open()
-        self.put("a")
-        self.settle(self.bench.lease())
-        self.loop.moment += 1.0
-        for _ in range(3):
-            self.bench.run(asyncio.sleep(0))
-        self._safe()
-
-
-class ResultsInMemory(Life):
-    """What tasks returned ends with the queue's process, by choice; nothing else does."""
-
-    settings = {"results": "memory"}  # noqa: RUF012
-
-    def tell(self):
-        self.bench.open()
-        self.put("a", "b")
-        self.settle(self.bench.lease(1))
-        self.make_safe()
-
-    def judge_results(self, bench, settled, found, halves):
-        assert not found
-
-
-class LargeOnesGo(Life):
-    """The file of a large batch goes when it is on the disk that nobody needs it, and not before."""
-
-    def tell(self):
-        self.bench.open()
-        for _ in range(3):
-            self.put(bytes(LARGE), "beside it")
-            hand = self.bench.lease(1)
-            self.settle(hand)
-            self.put("small")  # its commit syncs the log, and not the results
-            self.make_safe()
-            self.settle(self.bench.lease(2))
-        self.make_safe()
-
-
-class SurvivorsMove(Life):
-    """Segments roll and go, and a few messages live on: delayed, waiting and dead."""
-
-    def tell(self):
-        self.bench.open()
-        self.put("delayed", delay=LONG / 2)
-        self.put("dead")
-        self.bury(self.bench.lease(1), [1])
-        self.put("delayed, too", delay=LONG / 2)
-        for _ in range(6):
-            self.pass_through(3)
-            self.make_safe()
-
-
-TARGETED = (KilledBeforeItSynced, SyncedSoon, ResultsInMemory, LargeOnesGo, SurvivorsMove)

@@ -6,10 +6,12 @@ import struct
 
 import msgpack
 
+from daskqueue.batch import Batch, encode_calls, encode_items
 from daskqueue.core import facts
 from daskqueue.core.encode import encode
 from daskqueue.core.runs import merge
 from daskqueue.message import Terms
+from daskqueue.results import encode_results
 
 EXTREMES = (0, 1, 0x7F, 0xFF, 0xFFFF, 0x7FFF_FFFF, 0xFFFF_FFFF, 1 << 40, (1 << 63) - 1, (1 << 64) - 1)
 WIDTHS = {1: "B", 2: "H", 4: "I", 8: "Q"}
@@ -64,6 +66,20 @@ def any_value(rng, depth=3):
     )  # fmt: skip
 
 
+def bend(rng, rows):
+    """Change one thing, somewhere in nested lists: a number by a little, or anything into anything."""
+    place = rows
+    while True:
+        index = rng.randrange(len(place))
+        if not (isinstance(place[index], list) and place[index]) or rng.random() < 0.15:
+            break
+        place = place[index]
+    if type(place[index]) is int and abs(place[index]) < 1 << 62 and rng.random() < 0.7:
+        place[index] += rng.choice((-4, -1, 1, 2, 5))
+    else:
+        place[index] = any_value(rng)
+
+
 def any_fact(rng):
     """Return a fact that can be written, in no relation to what a queue holds."""
     return rng.choice(_MAKERS)(rng)
@@ -73,8 +89,8 @@ def bent(rng, fact):
     """Return the kind and the bytes of a fact one field of which is anything at all."""
     kind, data = encode(fact)
     values = msgpack.unpackb(data)
-    if values:
-        values[rng.randrange(len(values))] = any_value(rng)
+    for _ in range(rng.choice((1, 1, 2))):
+        bend(rng, values)
     return kind, msgpack.packb(values[: rng.choice((len(values), len(values), rng.randrange(9)))])
 
 
@@ -170,3 +186,34 @@ _MAKERS = (
     lambda rng: facts.CancelAsked(runs(rng)),
     lambda rng: facts.Progressed(rng.randrange(REACH), b"note"),
 )
+
+
+def note(*_args):
+    """Stand in a batch as a function."""
+
+
+BATCHES = {
+    "calls": encode_calls([(note, 1), (len, "x"), (note, 2), (lambda: 1,)]),
+    "keywords": encode_calls([(note, 1)], {"a": 1}),
+    "equal": encode_calls([(note,)] * 300),
+    "foreign": encode_calls([(note, complex(1)), (len, complex(2))]),
+    "items": encode_items([1, complex(2), "three"]),
+    "large": encode_items([bytearray(2 << 20), 1]),
+    "results": encode_results([1, 2, object()])[0],
+}
+
+
+def use(batch, rng):
+    """Do all that a queue does with a record batch."""
+    first, last = sorted(rng.randrange(min(batch.count, 1 << 40) + 1) for _ in range(2))
+    part = Batch.parse(batch.slice(first, last))
+    assert part.count == last - first
+    assert all(isinstance(name, str) for name in batch.function_names)
+
+
+def attempt(read, *expected):
+    """Return what *read* returns, or None where it raises one of the expected errors."""
+    try:
+        return read()
+    except expected:
+        return None

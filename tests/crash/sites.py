@@ -20,7 +20,7 @@ from typing import NamedTuple
 import daskqueue
 
 PACKAGE = Path(daskqueue.__file__).parent
-PARTS = ("storage", "engine", "actors/pool_folder.py")
+PARTS = ("storage", "engine", "inspecting", "actors/pool_folder.py")
 # Words of ours that begin with `sync`, those of the system, and what gives names. `fsync` alone is a setting.
 VERB = re.compile(r"_?sync(_\w+)?|fdatasync|rename|link|make_folder")
 _DECIDES = "__decide_about_site__"
@@ -117,9 +117,9 @@ def _modules(*parts):
     return [name.removesuffix(".__init__") for name in names if not name.endswith("__main__")]
 
 
-@cache
 def _source(module_name):
-    return Path(importlib.import_module(module_name).__file__)
+    path = PACKAGE.parent / module_name.replace(".", "/")
+    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
 
 
 def _tree(module_name):

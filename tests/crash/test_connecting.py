@@ -9,7 +9,7 @@ from clusters import until
 from distributed.comm import CommClosedError
 from hosts.processes import free_port
 
-from daskqueue import connect
+from daskqueue import QueuePool, connect
 from daskqueue.clients import PatientClient, close_client, open_client
 from daskqueue.errors import ConnectionFailedError
 
@@ -81,3 +81,28 @@ def test_who_connects_to_a_new_scheduler_knows_of_shards_that_have_not_joined_it
     with connect("orders", f"tcp://127.0.0.1:{port}") as pool:
         assert pool.n_queues == 2
     injected["scheduler and a shard killed at once"] += 1
+
+
+@pytest.fixture
+def lost_while_asked(client, monkeypatch):
+    """Let workers go away while they run a short function of the client; as many of them as the test says."""
+    run, left = client.run, []
+
+    async def lose():
+        injected["worker lost while it looks at a folder"] += 1
+        raise CommClosedError("in <TCP>: Stream is closed")
+
+    def run_or_lose(*args, **kwargs):
+        return (left.pop() and lose()) if left else run(*args, **kwargs)
+
+    monkeypatch.setattr(client, "run", run_or_lose)
+    return left
+
+
+def test_a_pool_is_opened_although_the_worker_is_lost_that_looks_at_its_folder(
+    client, lost_while_asked, name, tmp_path
+):
+    lost_while_asked += [True] * 3
+    pool = QueuePool(client, n_queues=1, durability="durable", dirpath=tmp_path, name=name)
+    assert lost_while_asked == []
+    assert list(pool.get_queue_size().values()) == [0]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import errno
+import random
 from collections import Counter
 
 import pytest
 
 from .customers import Customers
 from .faulty import REFUSALS, Fault, FaultyDisk
-from .injected import ROUNDS, injected
+from .injected import ROUNDS, injected, seeds
 from .rig import HandLoop, small
 
 MODES = ("durable", "memory", "none")
@@ -34,6 +35,8 @@ def tell(customers):
             customers.cancel(sequences[3])
         customers.rest()
         while (hand := customers.take(3)) is not None:
+            if not hand.values:
+                continue  # none of them could be read; they come again later
             customers.say(hand)
             first, *others = sorted(hand.values)
             if turn == 2 and first == sequences[0]:
@@ -46,15 +49,15 @@ def tell(customers):
         if turn == 2:
             customers.look()
             customers.close()
-    hand = None
     customers.submit("left over", "and another", retries=2)
     hand = customers.take(1)
-    customers.retry(hand, sorted(hand.values))
+    if hand.values:
+        customers.retry(hand, sorted(hand.values))
     customers.rest()
 
 
-def story(loop, disk, mode):
-    customers = Customers(loop, disk, results=mode)
+def story(loop, disk, mode, **settings):
+    customers = Customers(loop, disk, results=mode, **settings)
     with small(large_bytes=1500, checkpoint_bytes=2000, results_bytes=1200):
         try:
             tell(customers)
@@ -132,6 +135,43 @@ def test_a_sync_that_fails_once_and_then_succeeds_proves_nothing(loop, calls):
                 raise
             assert disk.met
             injected["sync that fails once, then a power cut"] += 1
+
+
+@pytest.mark.parametrize("fsync", ["never", "interval:20"])
+def test_a_failed_sync_takes_nothing_from_those_who_did_not_wait_for_it(loop, fsync):
+    plain = FaultyDisk()
+    story(loop, plain, "durable", fsync=fsync).bench.clear_away()
+    for nth in range(1, plain.calls["sync"] + 1):
+        disk = FaultyDisk(Fault("sync", nth, errno.EIO))
+        try:
+            customers = story(loop, disk, "durable", fsync=fsync)
+            customers.look_at_what_is_left()
+            customers.bench.clear_away()
+        except BaseException as error:
+            error.add_note(f"sync number {nth}")
+            raise
+        injected["sync refused"] += 1
+
+
+@pytest.mark.parametrize("seed", seeds(60))
+def test_a_disk_that_refuses_again_and_again_loses_nothing_that_was_durable(loop, seed):
+    """Also while the queue is busy with the refusal before, and while it opens again."""
+    disk = FaultyDisk(rng=random.Random(seed))
+    disk.chance = 0.008
+    customers = Customers(loop, disk)
+    with small(large_bytes=1500, checkpoint_bytes=2000, results_bytes=1200):
+        try:
+            tell(customers)
+            disk.chance = 0.0
+            customers.reopen()
+            customers.look_at_what_is_left(sure=False)
+        except BaseException as error:
+            error.add_note(f"seed {seed}, {disk.refused} calls refused: {customers.errors[-5:]}")
+            raise
+        finally:
+            disk.chance = 0.0
+            customers.bench.clear_away()
+    injected["refused in a row"] += disk.refused
 
 
 @pytest.mark.parametrize("number", [errno.EIO, errno.EMFILE], ids=errno.errorcode.get)

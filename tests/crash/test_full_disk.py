@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import random
+from pathlib import Path
 
 import pytest
-from engine.bench import ALICE, Bench
+from engine.bench import ALICE, Bench, HandClock
 
 from daskqueue.batch import encode_items
+from daskqueue.engine.files import Files
+from daskqueue.engine.settings import QueueSettings
 from daskqueue.errors import DiskFullError
 from daskqueue.message import PutOptions
 from daskqueue.storage.fs import LocalFileSystem
@@ -365,12 +368,12 @@ def _unsupported(handle, length):
     raise OSError(95, "no such thing here")
 
 
-def test_a_queue_in_memory_keeps_no_reserve(loop):
-    rig = Rig(loop, MemoryFileSystem())
-    rig.open()
-    names = rig.fs.names(rig.folder)
-    assert "reserve" in names
-    rig.clear_away()
+def test_a_queue_in_memory_keeps_no_reserve_however_much_it_holds():
+    fs, folder = MemoryFileSystem(), Path("/queue")
+    files = Files.open(fs, folder, {"pid": 1}, QueueSettings(), HandClock(), create=True, on_disk=False)
+    assert files.fill_reserve()
+    assert "reserve" not in fs.names(folder)
+    files.close()
 
 
 def test_a_new_queue_with_its_reserve_takes_less_than_64_kib(tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+from dataclasses import replace
 
 import msgpack
 import pytest
@@ -12,18 +13,19 @@ from daskqueue.core import commands, reads
 from daskqueue.core.apply import apply
 from daskqueue.core.decide import decide
 from daskqueue.core.encode import decode, encode
-from daskqueue.core.facts import Committed
+from daskqueue.core.facts import Committed, Enqueued
 from daskqueue.core.invariants import check_shape
 from daskqueue.core.queue import Queue, Settings
 from daskqueue.core.snapshot import carry, restore, snapshot
+from daskqueue.core.special import waiting_in
 from daskqueue.engine.book import Book, load
 from daskqueue.engine.settings import QueueSettings
 from daskqueue.errors import CorruptionError, FormatError
-from daskqueue.message import Run
+from daskqueue.message import Run, Terms
 from daskqueue.storage.segment import Position, Stretch
 
 from .injected import injected, seeds
-from .rubbish import CONSUMERS, any_fact, bent, changed
+from .rubbish import CONSUMERS, any_fact, bend, bent, changed
 
 STORIES = 60  # a test case
 SETTINGS = Settings(max_losses=3)
@@ -97,6 +99,19 @@ class Worker:
         self.do(commands.Discard())
 
 
+def check_words(queue):
+    """What tasks and owners said is kept of those only that are there to hear it."""
+    there = {s for first, last, _ in queue.dead for s in range(first, last)}
+    leased = {
+        s for lease in queue.leases.values() for since, until, _ in lease.runs for s in range(since, until)
+    }
+    waiting = {
+        s for since, until in waiting_in(queue, [(0, queue.next_sequence)]) for s in range(since, until)
+    }
+    assert queue.notes.keys() <= there | leased | waiting
+    assert {s for first, last, _ in queue.asked for s in range(first, last)} <= leased
+
+
 def living(queue):
     return reads.state_of(queue, Run(0, queue.next_sequence))
 
@@ -112,6 +127,7 @@ def test_no_story_is_so_absurd_that_a_queue_cannot_go_on(seed):
                 apply(queue, fact)
             worker = Worker(queue, rng)
             worker.do(commands.Restart(queue.epoch + 1, 10.0))
+            check_words(queue)
             assert decode(*encode(carry(queue))) == carry(queue)
             again = restore(msgpack.unpackb(msgpack.packb(snapshot(queue))), SETTINGS)
             assert living(again) == living(queue)
@@ -124,6 +140,15 @@ def test_no_story_is_so_absurd_that_a_queue_cannot_go_on(seed):
             error.add_note(f"seed {seed}, story {number}: {story}")
             raise
         injected["absurd history"] += 1
+
+
+def test_a_key_that_a_pending_message_has_is_not_kept_for_another_one_as_well():
+    queue = Queue(SETTINGS)
+    apply(queue, Enqueued(0, 1, b"p", 0, 0, None, Terms(key="k", key_seconds=9.0)))
+    apply(queue, replace(carry(queue), kept_keys=(("k", 0, 50.0), ("l", 0, 50.0))))
+    assert queue.keys.pending == {"k": 0}
+    assert list(queue.keys.kept) == ["l"]
+    injected["absurd history"] += 1
 
 
 @pytest.mark.parametrize("seed", seeds(20))
@@ -188,17 +213,24 @@ def test_a_checkpoint_that_makes_no_sense_is_refused_or_harmless(seed):
     assert refused
 
 
+def test_a_checkpoint_with_a_message_in_two_states_is_refused():
+    book = Book(Queue(SETTINGS))
+    book.enter(Enqueued(0, 3, b"p", 0, 1), Stretch(0, 64, 64))
+    rows = msgpack.unpackb(book.dump(Position(0, 128), 5.0))
+    ready, dead = rows[0][4], rows[0][6]
+    assert (ready, dead) == ([[0, 3, 0, 0, 1]], [])
+    dead.append([1, 2, "raised", 1, 0, 1])
+    with pytest.raises(CorruptionError, match="in two states"):
+        load(msgpack.packb(rows), Position(0, 128), QueueSettings())
+    injected["nonsense in a checkpoint"] += 1
+
+
 def _nonsense(rng, payload):
     """Return a checkpoint with changed bytes, or with anything at all in one of its places."""
     if rng.random() < 0.3:
         return changed(rng, payload)
-    rows = place = msgpack.unpackb(payload)
-    while True:
-        index = rng.randrange(len(place))
-        if not (isinstance(place[index], list) and place[index]) or rng.random() < 0.2:
-            break
-        place = place[index]
-    place[index] = rng.choice(([], 0, -1, 1 << 63, float("nan"), "text", b"", [[0, 1]], [[5, 2, 0]], None))
+    rows = msgpack.unpackb(payload)
+    bend(rng, rows)
     return msgpack.packb(rows)
 
 

@@ -16,7 +16,7 @@ from .ledger.pool_play import PoolPlay
 from .ledger.rules import account_of, broken
 from .ledger.theatre import Theatre
 
-LIVES = 100
+LIVES = 80
 MESSAGES = 200_000
 ACTS = {HostedPlay: 25, PoolPlay: 12}
 

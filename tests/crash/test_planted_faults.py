@@ -8,12 +8,15 @@ import pytest
 
 from .contracts import CONTRACTS
 from .injected import injected, seeds
-from .lives import TARGETED, small
+from .lives import small
+from .local_disk import FoldersAreThere, TheSystemIsTold
 from .planted import catch
+from .repaired import RepairsAreOnTheDisk
 from .sites import files_beyond, sites, watched
 from .tales import endings, told
+from .targeted import TARGETED
 
-TALES = (*CONTRACTS, *TARGETED)
+TALES = (*CONTRACTS, *TARGETED, FoldersAreThere, TheSystemIsTold, RepairsAreOnTheDisk)
 SITES = sites()
 
 

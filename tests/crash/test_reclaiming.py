@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from pathlib import PurePath
 from random import Random
 
 import pytest
 
 from .injected import ROUNDS, injected, seeds
-from .lives import small
+from .lives import LONG, OPENINGS, Life, small
 from .rolling import LIVES, ResultsByBytes, Rolling
 from .tales import NOTHING, SOME, Ending, endings, told
 
@@ -91,6 +93,26 @@ def test_what_an_opening_has_found_is_there_after_a_power_cut(seed):
         assert again.results() == results
         again.clear_away()
         injected["killed, opened, and a power cut"] += 1
+
+
+@pytest.mark.parametrize("kill", [False, True], ids=["closed", "killed"])
+def test_opening_a_queue_again_and_again_piles_up_nothing(kill):
+    """Whatever it keeps: a waiting message, a dead letter, a result."""
+    life = Life()
+    life.bench.open()
+    life.put("waits", delay=LONG / 2)
+    life.put("dead", "done")
+    hand = life.bench.lease(2)
+    life.bury(hand, [1])
+    life.settle(hand, [2])
+    for _ in range(50):
+        life.reopen(kill=kill)
+        injected["killed"] += kill
+    names = Counter(PurePath(name).suffix for name in life.disk.names(life.bench.folder))
+    assert names[".log"] <= OPENINGS + 1
+    assert names[".results"] <= 2
+    life.judge(life.bench, Ending(life.now, cut=False))
+    life.end()
 
 
 @pytest.mark.parametrize("seed", seeds(2))

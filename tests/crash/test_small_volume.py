@@ -109,16 +109,16 @@ def test_a_queue_on_a_volume_that_others_have_filled_opens_leases_acks_and_keeps
 
 
 class Marked:
-    """A task that leaves a mark whenever it runs, then waits for the test."""
+    """A task that leaves a mark whenever it runs, then waits for the test; its result takes some room."""
 
-    def __init__(self, folder, gate):
-        self.folder, self.gate = str(folder), gate
+    def __init__(self, folder, gate, size=0):
+        self.folder, self.gate, self.size = str(folder), gate, size
 
     def __call__(self, number):
         fd = os.open(f"{self.folder}/{number}", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         os.write(fd, b".")
         os.close(fd)
-        return self.gate.wait(number)
+        return self.gate.wait((number, bytes(self.size)))
 
 
 def runs_of(folder):
@@ -133,26 +133,24 @@ def test_a_pool_on_a_full_volume_refuses_says_why_finishes_its_jobs_and_goes_on(
         pool = QueuePool(client, 1, durability="durable", dirpath=volume / "queues", put_timeout=0.2)
         consumers = ConsumerPool(client, pool, n_consumers=1)
         consumers.start()
-        task = Marked(marks, gate)
-        jobs = [pool.submit(task, number) for number in range(4)]
+        jobs = [pool.submit(Marked(marks, gate, 60_000 * (n // 2)), n) for n in range(4)]
         gate.expect()
         filler.fill()
         with pytest.raises(DiskFullError, match=r"default-queue-0 is full .*Delete something"):
             pool.submit(abs, "x" * 20_000)
         gate.let(2)
-        assert [job.result(timeout=30) for job in jobs[:2]] == [0, 1]
+        assert [job.result(timeout=30) for job in jobs[:2]] == [(0, b""), (1, b"")]
 
         # What is left of the reserve goes, too: now nobody can be told how a task ended.
         gate.expect(2)
         _take_reserve(volume / "queues" / "default-queue-0")
         filler.fill()
         gate.let(1)
-        gate.expect()
         with pytest.raises(TimeoutError):
             jobs[2].result(timeout=2)
         filler.give_back()
         gate.let(1)
-        assert [job.result(timeout=30) for job in jobs[2:]] == [2, 3]
+        assert [job.result(timeout=30)[0] for job in jobs[2:]] == [2, 3]
         assert runs_of(marks) == dict.fromkeys(range(4), 1)
         until(lambda: _accepted(pool))
         consumers.cancel(timeout=0.0)

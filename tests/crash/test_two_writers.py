@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import signal
 import sys
 import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from clusters import until
 from engine.bench import Bench
+from hosts.processes import Site
 
+from daskqueue import connect
 from daskqueue.errors import FolderInUseError, QueueFailedError, StorageError
 from daskqueue.storage.folder import NAME, FolderLock
 from daskqueue.storage.fs import LocalFileSystem
+from daskqueue.storage.log import Log
 from daskqueue.storage.memory import MemoryFileSystem
 
 from .injected import injected, seeds
@@ -25,17 +31,18 @@ from .rig import HandLoop, Rig, small
 from .writers import FENCED, read
 
 FOLDER = Path("/queues/test-queue-0")
-SETTINGS = {"segment_bytes": 1500, "max_losses": 9}
+SETTINGS = {"segment_bytes": 700, "max_losses": 9}
 LARGE = {False: 1 << 20, True: 150}
+SEGMENTS = {".log", ".results"}
 AS_LONG_AS_IT_TAKES = -1
-STOPS = 30
+STOPS = 20
 HISTORIES = 60
 
 
 @pytest.fixture(params=[False, True], ids=["", "large batches"])
 def files(request):
     """Small files, and batches in the log or in files of their own."""
-    with small(LARGE[request.param], 4000, 1500):
+    with small(LARGE[request.param], 4000, 700):
         yield
 
 
@@ -137,7 +144,7 @@ def test_an_owner_that_is_stopped_at_any_file_call_changes_nothing_when_another_
 def test_however_many_owners_take_turns_nothing_that_one_of_them_answered_is_lost(seed):
     rng, disk, owners, turns = random.Random(seed), MemoryFileSystem(), [], []
     settings = {**SETTINGS, "fsync": rng.choice(("always", "always", "interval:50", "never"))}
-    with small(LARGE[rng.random() < 0.3], 4000, 1500):
+    with small(LARGE[rng.random() < 0.3], 4000, 700):
         try:
             owners.append(Owner(0, disk, FOLDER, **settings))
             while not owners[
@@ -176,6 +183,53 @@ def test_the_word_of_a_new_owner_is_on_the_disk_before_it_looks_at_the_folder():
         if verb in {"names", "open"} and args[0].name != NAME
     ]
     assert lock < signed < verbs.index("sync") < min(looks)
+
+
+def last_look(calls, at):
+    """Return the verbs between the last look at the lock before a call and the call."""
+    looks = [place for place in range(at) if calls[place][0] == "open" and calls[place][1][0].name == NAME]
+    return {verb for verb, _ in calls[looks[-1] + 1 : at]}
+
+
+def test_nothing_is_made_replaced_or_removed_without_a_look_at_the_lock_right_before(files):
+    owner = Owner(0, MemoryFileSystem(), FOLDER, **SETTINGS)
+    assert owner.finish() is None
+    calls, seen = owner.fs.calls, Counter()
+    for at, (verb, args) in enumerate(calls):
+        path = args[0]
+        if verb == "rename" and args[1].suffix == ".index":
+            between = last_look(calls, at) - {"read", "close"}
+        elif verb == "remove" and path.suffix in SEGMENTS | {".batch"}:
+            between = last_look(calls, at) - {"read", "close", "remove", "sync_folder"}
+        elif verb == "create" and path.suffix in SEGMENTS:
+            between = last_look(calls, at) - {"read", "close"}
+            before_the_header = next(place for place in range(at, len(calls)) if calls[place][0] == "write")
+            assert "create" not in last_look(calls, before_the_header), f"{at}: {path} has its header unseen"
+        elif verb == "create" and path.parent.name == "large":
+            between = last_look(calls, at) - {"read", "close", "make_folder", "sync_folder"}
+        else:
+            continue
+        assert between == set(), f"call {at}, {verb} {path.name}: {between} since the last look at the lock"
+        seen[verb] += 1
+    assert min(seen[verb] for verb in ("rename", "remove", "create")) > 3, seen
+
+
+def test_a_segment_that_a_former_owner_has_removed_is_dropped_all_the_same():
+    disk = MemoryFileSystem()
+    disk.make_folder(FOLDER)
+    for _ in range(3):
+        log = Log.open(disk, FOLDER, queue_id=bytes(range(16)))
+        list(log.replay())
+        log.start(frames=[(16, [b"a fact"])])
+        log.close()
+    log = Log.open(disk, FOLDER)
+    list(log.replay())
+    log.start()
+    oldest, following = [segment.number for segment in log.segments][:2]
+    disk.remove(FOLDER / f"{oldest:020d}.log")
+    log.drop(oldest)
+    log.drop(following)
+    assert [segment.number for segment in log.segments] == [2, 3]
 
 
 def test_a_queue_that_never_syncs_and_only_hands_out_is_fenced_too():
@@ -289,8 +343,8 @@ def test_a_process_that_is_stopped_while_another_one_takes_its_folder_ends_when_
     former.signal(signal.SIGCONT)
     assert former.wait(20) == FENCED
     said = read(pair.said(0))
-    assert said[-1][:2] == ["ended", "QueueFailedError"]
-    assert "taken over by pid 1, epoch 2" in said[-1][2]
+    assert said[-1][0] == "ended"
+    assert "taken over by pid 1, epoch 2" in said[-1][1]
     assert len([line for line in said[answered:] if line[0] == "put"]) <= 1, (
         "only what was on its way is answered"
     )
@@ -303,4 +357,35 @@ def test_a_process_that_is_stopped_while_another_one_takes_its_folder_ends_when_
     pair.hear(1, len(read(pair.said(1))) + 20)
     latter.kill()
     look_for_all_that_was_said(pair.folder, said, read(pair.said(1)), answered)
+    injected["a process that was stopped while its folder was taken over"] += 1
+
+
+@pytest.fixture
+def site(tmp_path, name):
+    made = Site(tmp_path, name)
+    yield made
+    made.close()
+
+
+@pytest.mark.parametrize("busy", [True, False], ids=["busy", "idle"])
+def test_a_host_that_was_stopped_while_another_one_took_its_shard_ends_and_says_who_has_it(site, busy):
+    site.scheduler()
+    former = site.queue()
+    former.wait_ready()
+    with ThreadPoolExecutor(1) as aside, connect(site.name, site.address) as pool:
+        jobs = [pool.submit(sum, [number]) for number in range(5)]
+        os.kill(former.process.pid, signal.SIGSTOP)
+        late = aside.submit(pool.submit, sum, [5]) if busy else None
+        (lock,) = site.folder.glob("data/**/lock")
+        lock.unlink()
+        latter = site.queue()
+        latter.says("is open")
+        os.kill(former.process.pid, signal.SIGCONT)
+        assert former.process.wait(20) == 1
+        assert "was taken over by host" in former.text
+        assert f"pid {latter.process.pid}," in former.text
+        site.consumer().wait_ready()
+        if late is not None and not isinstance(late.exception(60), QueueFailedError):
+            jobs.append(late.result())
+        assert [job.result(timeout=60) for job in jobs] == list(range(len(jobs)))
     injected["a process that was stopped while its folder was taken over"] += 1

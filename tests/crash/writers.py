@@ -10,7 +10,7 @@ from pathlib import Path
 
 from engine.bench import Bench
 
-from daskqueue.errors import StorageError
+from daskqueue.errors import QueueFailedError, StorageError
 from daskqueue.storage.fs import LocalFileSystem
 
 from .rig import small
@@ -32,9 +32,14 @@ def work(folder, number, said):
             bench.open()
             say("open", bench.engine.epoch)
             for turn in itertools.count():
-                _turn(bench, number, turn, say)
-        except StorageError as error:
-            say("ended", type(error).__name__, str(error))
+                try:
+                    _turn(bench, number, turn, say)
+                except QueueFailedError:
+                    raise
+                except StorageError as error:  # such as a segment that the next owner has dropped
+                    say("refused", str(error))
+        except QueueFailedError as error:
+            say("ended", str(error))
             bench.clear_away()
             sys.exit(FENCED)
 

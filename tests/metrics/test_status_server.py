@@ -125,6 +125,7 @@ def test_an_unknown_path_is_told_all_paths(method, path):
 
 
 def test_a_failure_is_said_and_does_not_end_the_server(caplog):
+    caplog.set_level("WARNING", logger="daskqueue")
     failed, health = asked(Broken(), ("GET", "/stats"), ("GET", "/healthz"))
     assert failed.code == 500
     assert "no numbers today" in text(failed)

@@ -7,6 +7,7 @@ import json
 import pytest
 
 from daskqueue import QueuePool
+from daskqueue.actors import pool_folder
 
 from .conftest import values_of
 
@@ -124,11 +125,7 @@ def test_messages_that_nobody_wrote_down_are_found(reopen, make):
     """Two clients that do not agree on the number: the record may say less than there is."""
     pool = reopen(2)
     pool.map(double, range(2), batch_size=1)
-    path = f"{pool.dirpath}/pool.json"
-    with open(path) as file:
-        record = json.load(file)
-    with open(path, "w") as file:
-        json.dump({**record, "queues": 1}, file)
+    pool_folder.resize(pool.dirpath, 1)
     pool = reopen(1)
     assert (pool.n_queues, recorded(pool)) == (2, 2)
     assert consume(make, pool) == [0, 2]

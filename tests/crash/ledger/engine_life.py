@@ -48,9 +48,13 @@ SETTINGS = QueueSettings(
 
 def make_small() -> None:
     """Make everything in this process happen after kilobytes that else takes megabytes."""
-    outcome_log.SEGMENT_BYTES = SEGMENT_BYTES
-    files_module.CHECKPOINT_BYTES = CHECKPOINT_BYTES
-    engine_module.LARGE_BYTES = LARGE_BYTES
+    for module, name, size_bytes in (
+        (outcome_log, "SEGMENT_BYTES", SEGMENT_BYTES),
+        (files_module, "CHECKPOINT_BYTES", CHECKPOINT_BYTES),
+        (engine_module, "LARGE_BYTES", LARGE_BYTES),
+    ):
+        assert getattr(module, name) > size_bytes
+        setattr(module, name, size_bytes)
 
 
 def live(folder: str, ledgers: str, name: str, seed: str) -> None:

@@ -16,6 +16,7 @@ from daskqueue.cli import serve as serving
 from daskqueue.cli.main import app
 from daskqueue.engine.settings import QueueSettings
 from daskqueue.serve import queue_host
+from daskqueue.submitting import pool_settings
 
 from .client import Client
 from .curtain import fall
@@ -27,12 +28,14 @@ from .traps import Trap
 HOST = "127.0.0.1"
 # How often a queue looks whether those who hold its messages still exist, and how many queues there are.
 LOOK_SECONDS = 0.2
+# What the consumers of a killed owner held waits so long for others, as nobody can tell that they are gone.
+GRACE_SECONDS = 10.0
 
 
 def scheduler(port: int) -> None:
     """Be the scheduler, always at the same address."""
     dask.config.set(QUIET)
-    dask_scheduler.main(["--host", HOST, "--port", str(port), "--dashboard-address", ":0"])
+    dask_scheduler.main(["--host", HOST, "--port", str(port), "--dashboard-address", ":0", "--no-dashboard"])
 
 
 def queue(name: str, port: int, shard: int, folder: str, trap: list[object] | None) -> None:
@@ -77,6 +80,7 @@ def client(name: str, port: int, ledgers: str, who: str, seed: str) -> None:
 
 def owner(name: str, port: int, ledgers: str, who: str, seed: str, folder: str) -> None:
     """Do the same with a pool of one's own."""
+    _make_pools_small()
     _play(Owner(name, f"tcp://{HOST}:{port}", ledgers, who, seed, folder))
 
 
@@ -89,9 +93,16 @@ def curtain(name: str, port: int, ledgers: str, seconds: float) -> None:
 
 def last_owner(name: str, port: int, ledgers: str, seconds: float, folder: str) -> None:
     """Do the same with a pool of one's own."""
+    _make_pools_small()
     dask.config.set(QUIET)
     with owned(name, f"tcp://{HOST}:{port}", folder) as pool:
         fall(pool, ledgers, seconds)
+
+
+def _make_pools_small() -> None:
+    pool_settings.QueueSettings = functools.partial(
+        QueueSettings, segment_bytes=SEGMENT_BYTES, grace_seconds=GRACE_SECONDS
+    )
 
 
 def _play(part: Client) -> None:

@@ -20,7 +20,7 @@ from .theatre import Player, Theatre
 MODULES = ("crash.ledger.parts",)
 NAME = "play"
 # Somebody must be told of the end of a message within this time after any loss.
-LIVELY_SECONDS = 30.0
+LIVELY_SECONDS = 45.0
 CURTAIN_SECONDS = 60.0
 # Who is asked to end has done so within this time.
 END_SECONDS = 20.0

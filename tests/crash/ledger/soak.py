@@ -24,8 +24,8 @@ from .pool_play import PoolPlay
 from .theatre import Theatre
 
 MINUTES = float(os.environ.get("DASKQUEUE_SOAK_MINUTES", "10"))
-LIVES = 400
-ACTS = 150
+LIVES = 200
+ACTS = 60
 
 
 def main() -> None:
