@@ -317,6 +317,8 @@ def look_for_all_that_was_said(folder, former, latter, woken_at):
             first, number, turn, size = words
             assert first not in put, "a sequence was given twice"
             put |= {first + step: f"{number}/{turn}/{step} {'x' * size}" for step in range(3)}
+        elif what == "acking":
+            maybe.update(words[0])
         elif what == "acked":
             (maybe if woken_at <= at < len(former) else acked).update(words[0])
     assert {s for s in put if s not in rest and s not in acked | maybe} == set(), "an answered put is gone"

@@ -51,6 +51,7 @@ def _turn(bench, number, turn, say):
     say("put", first, number, turn, size)
     hand = bench.lease(3, consumer=f"consumer {number}")
     if hand is not None:
+        say("acking", sorted(hand.values))  # it may be killed before it says that it has
         bench.ack(hand)
         say("acked", sorted(hand.values))
     if turn % 5 == 0:
