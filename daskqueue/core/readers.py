@@ -45,7 +45,7 @@ _unpack: Callable[..., Any] = msgpack.loads
 
 def sequence(value: Any) -> tuple[Any, ...]:
     """Read an array of anything."""
-    return tuple(_is(value, tuple, list))
+    return value if type(value) is tuple else tuple(_is(value, list))
 
 
 def _is(value: Any, *types: type) -> Any:
@@ -75,12 +75,16 @@ message = below(END)
 
 def text(value: Any) -> str:
     """Read a text."""
-    return str(_is(value, str))
+    if type(value) is str:
+        return value
+    raise TypeError(f"{type(value).__name__} instead of text")
 
 
 def octets(value: Any) -> bytes:
     """Read bytes."""
-    return bytes(_is(value, bytes))
+    if type(value) is bytes:
+        return value
+    raise TypeError(f"{type(value).__name__} instead of bytes")
 
 
 def flag(value: Any) -> bool:

@@ -81,10 +81,7 @@ def stay_with_a_child(folder, grandchild):
     bench = opened(folder)
 
     def stay():
-        if grandchild:
-            tell(folder, fork(signal.pause))
-        else:
-            tell(folder, os.getpid())
+        tell(folder, [os.getpid(), *([fork(signal.pause)] if grandchild else [])])
         signal.pause()
 
     fork(stay)
