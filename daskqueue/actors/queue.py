@@ -32,6 +32,7 @@ from daskqueue.core.tally import Receipt, State
 from daskqueue.engine.engine import Counts, Engine
 from daskqueue.engine.files import Files
 from daskqueue.engine.meter import Meter
+from daskqueue.engine.opening import open_files
 from daskqueue.engine.reading import QueueReading
 from daskqueue.errors import (
     DiskFullError,
@@ -507,7 +508,7 @@ class QueueService:
                     "that all its workers share"
                 )
         on_disk = spec.dirpath is not None
-        return Files.open(
+        return open_files(
             fs, spec.folder, owner, spec.settings, self._clock, create=spec.create, on_disk=on_disk
         )
 

@@ -37,7 +37,7 @@ from daskqueue.engine.outcomes import OutcomeStore
 from daskqueue.engine.overview import Overview
 from daskqueue.engine.reading import QueueReading, read
 from daskqueue.engine.records import fact_frame
-from daskqueue.engine.room import Room
+from daskqueue.engine.room import Room, disk_full
 from daskqueue.engine.settings import QueueSettings
 from daskqueue.engine.upkeep import Upkeep
 from daskqueue.errors import BatchError, DiskFullError, QueueFullError, StorageError
@@ -157,7 +157,7 @@ class Engine:
         except DiskFullError as error:
             self._room.start_if_due()
             if not firsts:
-                raise self._files.disk_full() from error
+                raise disk_full(self._files) from error
         except QueueFullError:
             if not firsts:
                 raise

@@ -14,7 +14,7 @@ from daskqueue.core.queue import Queue
 from daskqueue.core.runs import Runs, count, merge, subtract
 from daskqueue.core.snapshot import carry
 from daskqueue.engine.book import Book
-from daskqueue.engine.files import read_failures
+from daskqueue.engine.failures import read_failures
 from daskqueue.engine.gaps import DAMAGED
 from daskqueue.engine.records import (
     FAILED,

@@ -9,7 +9,8 @@ import pytest
 from engine.bench import ALICE, Bench, HandClock
 
 from daskqueue.batch import encode_items
-from daskqueue.engine.files import Files
+from daskqueue.engine import room
+from daskqueue.engine.opening import open_files
 from daskqueue.engine.settings import QueueSettings
 from daskqueue.errors import DiskFullError
 from daskqueue.message import PutOptions
@@ -352,7 +353,7 @@ def test_the_reserve_follows_what_the_queue_holds(make):
 def test_a_disk_without_reserves_refuses_and_recovers_all_the_same(make):
     rig = make()
     rig.fs.allocate = _unsupported
-    rig.engine._files.fill_reserve()
+    room.fill(rig.engine._files)
     rig.fs.remove(rig.folder / "reserve")
     rig.reopen(kill=True)
     accepted, _ = put_until_full(rig)
@@ -370,8 +371,8 @@ def _unsupported(handle, length):
 
 def test_a_queue_in_memory_keeps_no_reserve_however_much_it_holds():
     fs, folder = MemoryFileSystem(), Path("/queue")
-    files = Files.open(fs, folder, {"pid": 1}, QueueSettings(), HandClock(), create=True, on_disk=False)
-    assert files.fill_reserve()
+    files = open_files(fs, folder, {"pid": 1}, QueueSettings(), HandClock(), create=True, on_disk=False)
+    assert room.fill(files)
     assert "reserve" not in fs.names(folder)
     files.close()
 

@@ -8,7 +8,8 @@ import pytest
 
 from .injected import ROUNDS, injected, seeds
 from .ledger import ten_million
-from .ledger.engine_play import MODULE, kill_again_and_again
+from .ledger.engine_play import FORGETFUL, MODULE, kill_again_and_again, kill_when_it_has_told
+from .ledger.forgetful import TOLD
 from .ledger.hosted_play import HostedPlay
 from .ledger.lines import Line
 from .ledger.play import MODULES
@@ -17,6 +18,7 @@ from .ledger.rules import account_of, broken
 from .ledger.theatre import Theatre
 
 LIVES = 80
+SHORT_LIVES = 3
 MESSAGES = 200_000
 ACTS = {HostedPlay: 25, PoolPlay: 12}
 
@@ -34,7 +36,7 @@ def told_how_to_run_it_again(seed, folder):
 @pytest.fixture(scope="module")
 def engine_theatre():
     """A process that has imported what a life of an engine needs."""
-    with Theatre(MODULE) as theatre:
+    with Theatre(MODULE, FORGETFUL) as theatre:
         yield theatre
 
 
@@ -46,10 +48,15 @@ def test_an_engine_killed_at_any_moment_keeps_what_it_has_answered(engine_theatr
     injected["kill -9 of an engine over real files"] += killed
 
 
-@pytest.mark.parametrize("kind", ["Enqueued", "Leased", "Acked", "Died"])
+@pytest.mark.parametrize("kind", TOLD)
+def test_an_engine_killed_as_soon_as_it_has_told_keeps_what_it_said(engine_theatre, tmp_path, kind):
+    assert kill_when_it_has_told(engine_theatre, tmp_path, SHORT_LIVES, kind, forgets="") == []
+    injected["kill -9 of an engine over real files"] += SHORT_LIVES
+
+
+@pytest.mark.parametrize("kind", TOLD)
 def test_an_engine_that_forgets_is_found_out(engine_theatre, tmp_path, kind):
-    with pytest.raises(AssertionError):
-        kill_again_and_again(engine_theatre, tmp_path, 0, 25, ("crash.ledger.forgetful:live", kind))
+    assert kill_when_it_has_told(engine_theatre, tmp_path, SHORT_LIVES, kind, forgets=kind) != []
 
 
 @pytest.mark.timeout(600)

@@ -13,7 +13,7 @@ from daskqueue.clock import Clock
 from daskqueue.core.invariants import check
 from daskqueue.core.tally import Receipt
 from daskqueue.engine.engine import Engine
-from daskqueue.engine.files import Files
+from daskqueue.engine.opening import open_files
 from daskqueue.engine.settings import QueueSettings
 from daskqueue.message import PutOptions, Run
 from daskqueue.results import decode_results, encode_failure, encode_results
@@ -77,7 +77,7 @@ class Bench:
     def open(self, *, create=True):
         self._thread = self.new_thread()
         try:
-            files = Files.open(
+            files = open_files(
                 self.fs, self.folder, {"pid": 1, "epoch": None}, self.settings, self.clock, create=create
             )
         except BaseException:

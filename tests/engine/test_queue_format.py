@@ -21,7 +21,7 @@ from daskqueue.core import encode
 from daskqueue.core.tally import Receipt
 from daskqueue.engine import large, records
 from daskqueue.engine.engine import Engine
-from daskqueue.engine.files import Files
+from daskqueue.engine.opening import open_files
 from daskqueue.engine.settings import QueueSettings
 from daskqueue.message import PutOptions, Run
 from daskqueue.results import decode_results, describe_failure, encode_results
@@ -37,7 +37,7 @@ OWNER = {"host": "golden", "pid": 1, "cluster": None, "key": "golden-g1", "epoch
 def opened(folder, thread, *, create=False):
     settings = QueueSettings()
     clock = Clock()
-    files = Files.open(LocalFileSystem(), folder, OWNER, settings, clock, create=create)
+    files = open_files(LocalFileSystem(), folder, OWNER, settings, clock, create=create)
     return Engine(files, settings, clock, thread, on_ready=lambda: None, on_settled=lambda: None)
 
 

@@ -10,7 +10,6 @@ import pytest
 from daskqueue.storage.fs import MAX_BUFFERS, LocalFileSystem
 
 
-
 def test_folders_are_made_with_their_parents(place):
     deep = place.folder / "a" / "b"
     place.fs.make_folder(deep)

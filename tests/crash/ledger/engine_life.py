@@ -20,8 +20,8 @@ from daskqueue.engine import engine as engine_module
 from daskqueue.engine import files as files_module
 from daskqueue.engine import outcome_log
 from daskqueue.engine.engine import Engine
-from daskqueue.engine.files import Files
 from daskqueue.engine.leases import Leased
+from daskqueue.engine.opening import open_files
 from daskqueue.engine.settings import QueueSettings
 from daskqueue.message import PutOptions, Run, Terms
 from daskqueue.results import decode_results, encode_failure, encode_results
@@ -78,7 +78,7 @@ class _Life:
         self.ready = asyncio.Event()
         # Not named after the life: a consumer that comes back is another one.
         self.consumer = new_name()
-        files = Files.open(LocalFileSystem(), folder, {"name": name}, SETTINGS, Clock(), create=True)
+        files = open_files(LocalFileSystem(), folder, {"name": name}, SETTINGS, Clock(), create=True)
         self.engine = Engine(
             files, SETTINGS, Clock(), self.thread, on_ready=self.ready.set, on_settled=lambda: None
         )

@@ -1,10 +1,10 @@
-"""Many lives of one engine, each killed at a random moment; the next one opens what it left."""
+"""Many lives of one engine, each killed at a random moment, or a chosen one; the next one opens what it left."""
 
 from __future__ import annotations
 
 import random
+import signal
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
 from . import lines
@@ -18,9 +18,12 @@ YOUNG_SECONDS = 0.04
 LONGEST_SECONDS = 0.08
 
 
-def kill_again_and_again(
-    theatre: Theatre, folder: Path, seed: int, lives: int, live: Sequence[str] = (f"{MODULE}:live",)
-) -> int:
+# A life that is to end with a certain word has said it by then, on the slowest machine.
+WORD_SECONDS = 60.0
+FORGETFUL = "crash.ledger.forgetful"
+
+
+def kill_again_and_again(theatre: Theatre, folder: Path, seed: int, lives: int) -> int:
     """Begin and kill *lives* lives, let a last one come to an end, and compare their ledgers.
 
     Args:
@@ -28,7 +31,6 @@ def kill_again_and_again(
         folder: for the queue, ledgers and logs.
         seed: of the moments, and of what the lives do.
         lives: how many.
-        live: the function that is a life, and its first arguments.
 
     Returns:
         How many were killed.
@@ -41,7 +43,7 @@ def kill_again_and_again(
     ledgers.mkdir()
     place = str(folder / "the-queue"), str(ledgers)
     for number in range(lives):
-        player = theatre.start(*live, *place, f"life-{number}", f"{seed}-{number}", log=log)
+        player = theatre.start(f"{MODULE}:live", *place, f"life-{number}", f"{seed}-{number}", log=log)
         young = chance.random() < YOUNG
         if not young:
             _wait_until_open(player, ledgers / f"life-{number}-{player.pid}{lines.SUFFIX}")
@@ -52,6 +54,35 @@ def kill_again_and_again(
     found = broken(account_of(lines.read(ledgers)))
     assert not found, "\n".join(found[:20])
     return lives
+
+
+def kill_when_it_has_told(theatre: Theatre, folder: Path, lives: int, kind: str, forgets: str) -> list[str]:
+    """Have each life killed as soon as it has told somebody what rests on a fact; compare their ledgers.
+
+    So the fact is in the log, behind the last checkpoint, and the next opening must know it from there.
+
+    Args:
+        theatre: forks them.
+        folder: for the queue, ledgers and logs.
+        lives: how many.
+        kind: of the fact.
+        forgets: the kind of the facts that each opening forgets; empty for an honest engine.
+
+    Returns:
+        What was promised and not kept, a sentence each.
+
+    Raises:
+        AssertionError: a life ended in another way.
+    """
+    ledgers, log = folder / "ledgers", folder / "log"
+    ledgers.mkdir()
+    place = forgets, str(folder / "the-queue"), str(ledgers)
+    for number in range(lives):
+        player = theatre.start(f"{FORGETFUL}:live", kind, *place, f"life-{number}", str(number), log=log)
+        assert player.wait(WORD_SECONDS) == -signal.SIGKILL, f"life {number}: {player.said()}"
+    last = theatre.start(f"{FORGETFUL}:end", *place, "the-end", "the end", log=log)
+    assert last.wait(WORD_SECONDS) == 0, last.said()
+    return broken(account_of(lines.read(ledgers)))
 
 
 def _wait_until_open(player: Player, ledger: Path) -> None:
