@@ -72,6 +72,7 @@ class FaultyDisk(MemoryFileSystem):
         self.foreign_bytes = 0  # somebody else's
         self._synced = {}  # id of a file -> the file, its bytes on the disk
         self._skipped = {}  # id of a file -> stretches that a failed sync has marked as written
+        self._failed = []  # the files of those, so that no later file has the id of one that is gone
         self._names = {}  # folder -> its names on the disk
         self._forgotten = {}  # folder -> names that a failed sync has marked as written: added, removed
 
@@ -151,8 +152,9 @@ class FaultyDisk(MemoryFileSystem):
         self._refuse("truncate")
         super().truncate(handle, length)
         file = self._open[handle]
-        skipped = self._skipped.get(id(file), [])
-        self._skipped[id(file)] = [(start, min(end, length)) for start, end in skipped if start < length]
+        if id(file) in self._skipped:
+            skipped = self._skipped[id(file)]
+            self._skipped[id(file)] = [(start, min(end, length)) for start, end in skipped if start < length]
 
     def allocate(self, handle, length):
         self._refuse("allocate")
@@ -164,6 +166,7 @@ class FaultyDisk(MemoryFileSystem):
         fault = self._meet("sync")
         before = len(self._synced.get(id(file), (file, b""))[1])
         if fault is not None:
+            self._failed.append(file)
             self._skipped.setdefault(id(file), []).append((before, len(file.data)))
             raise OSError(fault.number, os.strerror(fault.number))
         data = bytearray(file.data)
