@@ -61,7 +61,7 @@ class BatchReader:
     def cold(self, runs: Iterable[Run]) -> list[Stretch]:
         """Return the stretches that must be read from the disk before *runs* can be sliced."""
         wanted = {e.stretch for run in runs for e in self._positions.overlapping(run.first, run.last)}
-        return sorted(wanted - self._cache.keys())
+        return sorted(stretch for stretch in wanted if stretch not in self._cache)
 
     def read(self, stretch: Stretch) -> list[_Placed]:
         """Return the record batches in *stretch*; damaged ones are left out. Safe in any thread.
