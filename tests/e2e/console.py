@@ -83,9 +83,9 @@ class Shell:
             command: its text.
             timeout: seconds after which the shell is killed.
         """
+        begin = self._log.stat().st_size
         self._process.stdin.write(f"{{ {command}\n}} < /dev/null\nprintf '\\n{END} %s\\n' $?\n")
         self._process.stdin.flush()
-        begin = self._log.stat().st_size
         alarm = threading.Timer(timeout, self._kill)
         alarm.start()
         printed = []
