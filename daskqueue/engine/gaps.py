@@ -14,14 +14,14 @@ from daskqueue.core.commands import Move
 from daskqueue.core.decide import decide
 from daskqueue.core.facts import Carried, Died, Enqueued, Fact, Moved
 from daskqueue.core.queue import Queue
+from daskqueue.core.readers import END
 from daskqueue.core.runs import Runs, merge
-from daskqueue.message import SEQUENCE_BITS, Run
+from daskqueue.message import Run
 from daskqueue.storage.log import RecoveryReport
 
 # How many numbers are left out behind damage that nothing explains: more than one put ever has.
 SKIPPED = 1 << 28
 DAMAGED = "damaged"
-END = 1 << SEQUENCE_BITS
 
 
 class Gaps:

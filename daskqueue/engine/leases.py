@@ -32,6 +32,7 @@ from daskqueue.core.runs import intersect, merge, subtract
 from daskqueue.core.special import with_terms
 from daskqueue.core.tally import Receipt
 from daskqueue.engine.batches import BatchReader, Slice
+from daskqueue.engine.gaps import DAMAGED
 from daskqueue.engine.ledger import Ledger
 from daskqueue.engine.meter import Meter
 from daskqueue.engine.outcomes import cut
@@ -303,7 +304,7 @@ class Leases:
             await self._writable()
             lost = subtract(grant.runs, whole)
             self._meter.damaged += sum(run.count for run in lost)
-            _, facts = self._ledger.decide(Nack(grant.receipt, lost, "damaged", final=True))
+            _, facts = self._ledger.decide(Nack(grant.receipt, lost, DAMAGED, final=True))
             self._ledger.record(facts)
 
 

@@ -7,13 +7,14 @@ from functools import cache
 from importlib import metadata
 
 from daskqueue.core.facts import CRASH_LOOP
+from daskqueue.engine.gaps import DAMAGED
 from daskqueue.engine.meter import Meter
 from daskqueue.engine.reading import QueueReading
 from daskqueue.metrics.collector import Sample
 
 RAISED = "raised"
 # Reasons of dead letters that are no failed attempt of a task.
-_NOT_TRIED = {CRASH_LOOP, "damaged"}
+_NOT_TRIED = {CRASH_LOOP, DAMAGED}
 
 
 class QueueSource:
