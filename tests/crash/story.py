@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import closing, contextmanager
+
 from daskqueue.errors import QueueFullError, StaleReceiptError
 
 from .commands import ALL, LOG, NOTHING, OF_HANDS, VERBS, Commands
+from .disk import ModelDisk
 from .promises import Event, Promise, Promises, statuses
+from .rig import HandLoop, Rig, small
 
 # So few bytes of results are kept that some go while the story is told.
 FEW_BYTES = 1500
@@ -110,3 +114,16 @@ class Story(Commands):
             elif promise.sure is None:
                 promise.sure = self.now
         self._unsure = waiting
+
+
+@contextmanager
+def told(rng, steps):
+    """Tell a random story with random settings; give the story, its rig, and the disk that it left."""
+    settings, sizes = settings_of(rng)
+    with small(**sizes), closing(HandLoop()) as loop:
+        disk = ModelDisk()
+        rig = Rig(loop, disk, **settings).open()
+        story = Story(rig, rng)
+        story.tell(steps)
+        yield story, rig, disk
+        rig.clear_away()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import closing
 from random import Random
 
 import pytest
@@ -15,11 +14,9 @@ from daskqueue.inspecting.verifying import verify, verify_queue
 from daskqueue.message import Run
 from daskqueue.storage.fs import LocalFileSystem
 
-from .disk import ModelDisk
 from .folders import BIG, NAME, damage, exported, sequences, tree, waiting
 from .injected import injected, seeds
-from .rig import HandLoop, Rig, small
-from .story import Story, settings_of
+from .story import told
 
 
 def test_a_repaired_queue_goes_on_as_the_old_one_would_have(folder, tmp_path, opened):
@@ -82,15 +79,9 @@ def test_what_is_whole_of_a_damaged_folder_is_saved(folder, tmp_path, opened, se
 @pytest.mark.parametrize("seed", seeds(8))
 def test_what_a_crash_leaves_of_any_history_is_repaired_to_the_same(tmp_path, opened, seed):
     rng = Random(seed)
-    settings, sizes = settings_of(rng)
-    with small(**sizes), closing(HandLoop()) as loop:
-        disk = ModelDisk()
-        rig = Rig(loop, disk, **settings).open()
-        story = Story(rig, rng)
-        story.tell(40)
+    with told(rng, 40) as (story, rig, disk):
         left = disk.killed(rng.randint(story.opened, len(disk.calls)))
         exported(left, rig.folder, tmp_path / "old")
-        rig.clear_away()
     (tmp_path / "old" / f"{rig.folder.name}.index").rename(tmp_path / "old" / "old.index")
     assert repair(tmp_path / "old", tmp_path / "new").left_behind == 0, f"seed {seed}"
     old, new = opened(tmp_path / "old"), opened(tmp_path / "new")

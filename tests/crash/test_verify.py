@@ -28,7 +28,6 @@ from daskqueue.inspecting.verifying import verify, verify_queue
 from daskqueue.message import PutOptions
 from daskqueue.storage.fs import LocalFileSystem
 
-from .disk import ModelDisk
 from .folders import (
     MEMORY,
     NAME,
@@ -44,8 +43,7 @@ from .folders import (
     words,
 )
 from .injected import ROUNDS, injected, seeds
-from .rig import HandLoop, Rig, small
-from .story import Story, settings_of
+from .story import told
 
 TESTS = Path(__file__).parents[1]
 ASKED = 11  # it is to be cancelled, so it never runs again; unless that very fact is damaged
@@ -254,18 +252,12 @@ def test_a_torn_tail_is_nothing_to_worry_about(image, suffix):
 @pytest.mark.parametrize("seed", seeds(6))
 def test_whatever_a_crash_leaves_is_sound_and_says_the_same_with_and_without_its_checkpoint(seed):
     rng = Random(seed)
-    settings, sizes = settings_of(rng)
-    with small(**sizes), closing(HandLoop()) as loop:
-        disk = ModelDisk()
-        rig = Rig(loop, disk, **settings).open()
-        story = Story(rig, rng)
-        story.tell(30)
+    with told(rng, 30) as (story, rig, disk):
         for calls in rng.sample(range(story.opened, len(disk.calls) + 1), 12):
             for left in (disk.killed(calls), disk.power_cut(rng, calls, 0)):
                 report = verify_queue(rig.folder, left)
                 assert report.exit_code == SOUND, f"seed {seed}, after {calls} calls: {words(report)}"
                 injected["a crash, looked at from outside"] += 1
-        rig.clear_away()
 
 
 def test_the_folders_of_released_versions_are_sound_or_as_damaged_as_they_were_made():
